@@ -67,7 +67,7 @@ class ReplyStarted:
 
 @_value
 class BlockStarted:
-    """Block number `index` begins. `kind` is a block's ``type``; tool calls have `id` and `name`."""
+    """Block `index` begins. `kind` is a block's ``type``; calls have an `id` and a `name`."""
 
     index: int
     kind: str

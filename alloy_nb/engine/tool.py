@@ -19,6 +19,7 @@ the model as a failure of the tool, and the run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import re
@@ -27,9 +28,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, to_json
 
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.messages import Document, Image, Text
@@ -219,7 +220,7 @@ def _from_function(
     description: str | None = None,
     **options: Any,
 ) -> Tool:
-    title = name or getattr(function, "__name__", type(function).__name__)
+    title: str = name or getattr(function, "__name__", type(function).__name__)
     arguments, context_parameter = _arguments_model(title, function)
     schema = arguments.model_json_schema()
     schema.pop("title", None)
@@ -304,10 +305,8 @@ def _as_text(value: Any) -> str:
         return value
     if value is None:
         return "(no output)"
-    try:
-        return TypeAdapter(Any).dump_json(value).decode()
-    except Exception:  # anything may fail to serialise; its repr is the next best description
-        pass
+    with contextlib.suppress(Exception):  # anything may fail to serialise; its repr comes next
+        return to_json(value).decode()
     try:
         return repr(value)
     except Exception as error:  # a user's __repr__ may raise anything; the model must still hear

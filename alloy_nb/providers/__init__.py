@@ -1,0 +1,189 @@
+"""Models of all vendors behind one interface: `provider("vendor/model")` makes one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+from alloy_nb.errors import ConfigError
+from alloy_nb.providers import catalog
+from alloy_nb.providers.anthropic import Anthropic
+from alloy_nb.providers.base import EFFORTS, ModelOptions, ModelRequest, Provider, ToolSpec
+from alloy_nb.providers.chat import OpenAICompat, Quirks
+from alloy_nb.providers.presets import PRESETS
+from alloy_nb.providers.vendor import VendorProvider
+
+__all__ = [
+    "Anthropic",
+    "ModelOptions",
+    "ModelRequest",
+    "OpenAICompat",
+    "Provider",
+    "Quirks",
+    "ToolSpec",
+    "default_provider",
+    "provider",
+    "split_effort",
+    "vendors",
+]
+
+# Which model a vendor's key alone stands for.
+DEFAULT_MODELS = {
+    "anthropic": "claude-sonnet-4-6",
+    "openai": "gpt-5.4",
+    "gemini": "gemini-2.5-pro",
+    "openrouter": "anthropic/claude-sonnet-4-6",
+    "xai": "grok-4",
+    "deepseek": "deepseek-chat",
+    "mistral": "mistral-large-latest",
+    "groq": "llama-3.3-70b-versatile",
+}
+
+
+def provider(spec: str | Provider, **settings: Any) -> Provider:
+    """Make a provider from ``"vendor/model"``, or from a bare model name that the catalog knows.
+
+    A provider object is returned as it is. ``"demo"`` is the built-in demo.
+
+    Args:
+        spec: ``vendor/model``; the model may hold more slashes.
+        settings: What the vendor's class takes: ``api_key``, ``base_url``, ``timeout``, ...
+
+    Raises:
+        ConfigError: No such vendor or model; the message names the nearest match.
+    """
+    if not isinstance(spec, str):
+        if settings:
+            raise ConfigError("Settings go to the provider's own constructor, not beside it.")
+        return spec
+    if spec == "demo" or spec.startswith("demo/"):
+        from alloy_nb.providers.demo import Demo
+
+        demo: Provider = Demo(**settings)
+        return demo
+    vendor, _, model = spec.partition("/")
+    if vendor in vendors() and model:
+        return _of_vendor(vendor, model, settings)
+    if vendor in vendors():
+        raise ConfigError(f"{spec!r} names a vendor without a model: write {vendor}/MODEL.")
+    if known := catalog.vendor_of(spec):
+        return _of_vendor(known, spec, settings)
+    raise ConfigError(_unknown(spec))
+
+
+def vendors() -> list[str]:
+    """Return every name that can stand before the slash."""
+    return ["anthropic", "openai-compat", *PRESETS, "demo"]
+
+
+def split_effort(spec: str) -> tuple[str, str | None]:
+    """Split ``model:effort``; a colon that belongs to a model's name (``llama3.2:3b``) stays."""
+    model, colon, effort = spec.rpartition(":")
+    return (model, effort) if colon and effort in EFFORTS else (spec, None)
+
+
+def default_provider(model: str | None = None) -> Provider:
+    """Return what answers when nothing was chosen.
+
+    ``ALLOY_MODEL`` goes first, then the first vendor whose key is in the environment, then an
+    Ollama server on this machine, then the demo.
+    """
+    if chosen := model or os.environ.get("ALLOY_MODEL"):
+        return provider(chosen)
+    for vendor, default in DEFAULT_MODELS.items():
+        candidate = _of_vendor(vendor, default, {})
+        if isinstance(candidate, VendorProvider) and candidate.has_key:
+            return candidate
+    if local := _local_model():
+        return provider(f"ollama/{local}")
+    return provider("demo")
+
+
+def _of_vendor(vendor: str, model: str, settings: dict[str, Any]) -> Provider:
+    if vendor == "anthropic":
+        return _make(Anthropic, model, settings)
+    if vendor == "openai-compat":
+        return _make(OpenAICompat, model, settings)
+    preset = PRESETS[vendor]
+    headers = {**preset.headers, **settings.pop("extra_headers", {})}
+    own = {
+        "base_url": preset.base_url,
+        "name": vendor,
+        # A key for the vendor must not go to another server, so another address needs its own.
+        "key_variable": preset.key_variable if not settings.get("base_url") else None,
+        "path": preset.path if not settings.get("base_url") else "/v1/chat/completions",
+        "quirks": preset.quirks,
+        "extra_headers": headers,
+    }
+    return _make(OpenAICompat, model, {**own, **{k: v for k, v in settings.items() if v}})
+
+
+def _make(cls: Any, model: str, settings: dict[str, Any]) -> Provider:
+    try:
+        made: Provider = cls(model, **settings)
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            raise
+        raise ConfigError(
+            f"{cls.__name__} has no setting {unknown[1]!r}. It takes: {_settings_of(cls)}."
+        ) from None
+    return made
+
+
+def _settings_of(cls: Any) -> str:
+    names = {
+        name
+        for base in cls.__mro__
+        if "__init__" in vars(base) and base is not object
+        for name in base.__init__.__kwdefaults__ or {}
+    }
+    return ", ".join(sorted(names | {"base_url"}))
+
+
+def _unknown(spec: str) -> str:
+    vendor, slash, model = spec.partition("/")
+    if slash:
+        near = difflib.get_close_matches(vendor, vendors(), n=1)
+        hint = f" Did you mean {near[0]}/{model}?" if near else ""
+        return f"Unknown vendor {vendor!r}.{hint} Known are: {', '.join(vendors())}."
+    known = [name for v in DEFAULT_MODELS for name in catalog.models(v)]
+    near = difflib.get_close_matches(spec, known + vendors(), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"Unknown model {spec!r}.{hint} Any model of a vendor can be named as vendor/model, "
+        "such as anthropic/claude-sonnet-4-6."
+    )
+
+
+def _local_model() -> str | None:
+    """Return the first model of an Ollama server on this machine, or ``None``.
+
+    A refused connection answers within a millisecond, so asking costs nothing where none runs.
+    """
+    address = urlsplit(PRESETS["ollama"].base_url)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 0), timeout=0.2):
+            pass
+        return _first_ollama_model(PRESETS["ollama"].base_url)
+    except OSError:
+        return None
+
+
+def _first_ollama_model(base_url: str) -> str | None:
+    from urllib.request import ProxyHandler, build_opener
+
+    from alloy_nb.providers.wire_json import loads
+
+    # The standard library here: this runs once, before there is an event loop.
+    opener = build_opener(ProxyHandler({}))
+    with opener.open(f"{base_url}/api/tags", timeout=1) as reply:
+        try:
+            found = loads(reply.read(1_000_000))
+            return str(found["models"][0]["name"])
+        except (ValueError, LookupError, TypeError):
+            return None

@@ -1,0 +1,216 @@
+"""One execution of an agent: its event log, its result, and the one place that stamps events.
+
+A run is an append-only log, and whoever watches it is a cursor on that log: a cell and a panel can
+watch the same run, a watcher that comes late misses nothing, and one that fails takes nothing with
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from types import TracebackType
+from typing import Any
+
+from alloy_nb.errors import AlloyError
+from alloy_nb.events import Event, EventBody
+from alloy_nb.messages import Message, StopReason
+from alloy_nb.usage import Cost, Usage
+
+__all__ = ["Result", "Run", "RunStatus", "ToolRecord"]
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    MAX_TURNS = "max_turns"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    HALTED = "halted"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRecord:
+    """One call that was made or refused: what was asked, how long it took, what went wrong."""
+
+    id: str
+    name: str
+    input: dict[str, Any]
+    seconds: float
+    error: str | None = None
+    data: Any = None
+    """What the tool returned for the program, besides its text for the model."""
+
+
+@dataclass(frozen=True)
+class Result(Mapping[str, Any]):
+    """The outcome of a run, by attribute or by key.
+
+    Args:
+        text: The text of the last answer of this run; empty where there was none.
+        thinking: What was thought before it.
+        messages: The whole conversation, this run included.
+        usage: Tokens of this run.
+        cost: US dollars of this run.
+        tool_calls: Every call of this run, in the model's order.
+        status: How it ended.
+        turns: Replies of the model in this run.
+        error: One sentence where the status is *error*, *halted* or *budget_exceeded*.
+        stop_reason: Why the last reply ended; ``max_tokens`` means that it was cut.
+        exception: The error itself, to raise or to inspect.
+        metadata: What else is known, such as the provider's own state.
+    """
+
+    text: str
+    thinking: str
+    messages: list[Message]
+    usage: Usage
+    cost: Cost
+    tool_calls: list[ToolRecord]
+    status: RunStatus
+    turns: int
+    error: str | None = None
+    stop_reason: StopReason | None = None
+    exception: AlloyError | None = field(default=None, repr=False)
+    metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run ended by itself or at one of its limits."""
+        return self.status in _FINE
+
+    def raise_for_status(self) -> Result:
+        """Raise the error of a run that failed; return the result of one that did not."""
+        if self.exception is not None and not self.ok:
+            raise self.exception
+        return self
+
+    def replace(self, **changes: Any) -> Result:
+        """Return a copy with other values."""
+        return replace(self, **changes)
+
+    def __getitem__(self, key: str) -> Any:
+        if key in _FIELDS:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FIELDS)
+
+    def __len__(self) -> int:
+        return len(_FIELDS)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        return f"Result({text!r}, status={self.status.value!r}, turns={self.turns}, {self.cost})"
+
+
+_FIELDS = tuple(f.name for f in fields(Result))
+_FINE = (RunStatus.COMPLETED, RunStatus.MAX_TURNS, RunStatus.BUDGET_EXCEEDED)
+
+
+class Run:
+    """A run that is under way, and afterwards its record.
+
+    Iterate it for its events, from the first, as often as wanted; await `result` for its outcome.
+    Used as ``async with``, leaving the block stops it and waits until its connection is closed.
+    """
+
+    def __init__(self, *, agent: str, clock: Callable[[], float] = time.time) -> None:
+        self.id = uuid.uuid4().hex
+        self.agent = agent
+        self.turn = 0
+        self.events: list[Event] = []
+        self._clock = clock
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[Result] | None = None
+        self._closed = False
+
+    def emit(self, body: EventBody) -> None:
+        """Stamp an event, log it, and wake whoever waits for it."""
+        events = self.events
+        events.append(
+            Event(1, len(events) + 1, self.id, self.agent, self.turn, self._clock(), body)
+        )
+        if self._waiting:
+            self._wake()
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> Run:
+        """Begin the work of this run on the running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._finish(work))
+        return self
+
+    def cancel(self) -> None:
+        """Stop the run: its partial answer is kept, and its status is *cancelled*."""
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over."""
+        return self._closed
+
+    async def result(self) -> Result:
+        """Wait for the outcome; a run that failed has the status *error* and raises nothing here."""
+        if self._task is None:
+            raise RuntimeError("the run was not started")
+        return await asyncio.shield(self._task)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        seen = 0
+        async for count in self.batches():
+            while seen < count:
+                yield self.events[seen]
+                seen += 1
+
+    async def batches(self) -> AsyncIterator[int]:
+        """Yield how many events there are, each time that there are more."""
+        seen = 0
+        while True:
+            if len(self.events) > seen:
+                seen = len(self.events)
+                yield seen
+            elif self._closed:
+                return
+            else:
+                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiting)
+                await waiting
+
+    async def __aenter__(self) -> Run:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task is None or self._task.done():
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):  # it is ours: we have just asked for it
+            await asyncio.shield(asyncio.gather(self._task, return_exceptions=True))
+
+    async def _finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return await work
+        finally:
+            self._closed = True
+            self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,133 @@
+"""The types that the engine and the wires share: a request, its options, a provider.
+
+A *provider* turns a `ModelRequest` into a stream of `ModelEvent`. Nearly all of them are a *wire*
+(a vendor's format, encoded and decoded without any networking) over the one transport; see
+:mod:`alloy_nb.providers.vendor`.
+
+The contract of ``Provider.stream``:
+
+- It yields events in the order in which the vendor sent them, and `Stopped` exactly once, last but
+  for usage.
+- A reply that failed raises a `ProviderError`. A reply that ended without its terminal event
+  raises `StreamTruncated`; it never passes for a whole one.
+- It never waits and never retries: the engine owns both.
+- Closing the iterator closes the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from alloy_nb.events import ModelEvent
+from alloy_nb.messages import Message
+
+__all__ = ["Decoder", "Effort", "ModelOptions", "ModelRequest", "Provider", "ToolSpec"]
+
+Effort = Literal["off", "low", "medium", "high", "max"]
+EFFORTS: tuple[Effort, ...] = ("off", "low", "medium", "high", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What a model is told about a tool: its name, its purpose, a JSON schema of its arguments."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How to answer; ``None`` leaves the choice to the vendor.
+
+    Args:
+        max_output_tokens: Upper limit of the reply, thinking included.
+        effort: How much to think, in the words that every wire maps to its own.
+        temperature: Randomness, in the vendor's range.
+        tool_choice: ``auto``, ``any`` (must call one), ``none``, or a tool's name.
+        stop: Texts at which to stop.
+        extra_body: Merged over the request's body last, so that it can replace any field.
+    """
+
+    max_output_tokens: int | None = None
+    effort: Effort | None = None
+    temperature: float | None = None
+    tool_choice: str | None = None
+    stop: tuple[str, ...] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+    def over(self, defaults: ModelOptions) -> ModelOptions:
+        """Return these options, with `defaults` where they leave a choice open."""
+        return ModelOptions(
+            max_output_tokens=_first(self.max_output_tokens, defaults.max_output_tokens),
+            effort=_first(self.effort, defaults.effort),
+            temperature=_first(self.temperature, defaults.temperature),
+            tool_choice=_first(self.tool_choice, defaults.tool_choice),
+            stop=self.stop or defaults.stop,
+            extra_body={**defaults.extra_body, **self.extra_body},
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _first(value: _T | None, default: _T | None) -> _T | None:
+    return default if value is None else value
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One request: the whole conversation, what may be called, and how to answer.
+
+    `memory` belongs to the conversation; a wire keeps there what it has encoded, so that each
+    message is encoded once however often it is sent. `deadline` is a ``time.monotonic()``.
+    """
+
+    messages: Sequence[Message]
+    system: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    options: ModelOptions = field(default_factory=ModelOptions)
+    deadline: float | None = None
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """A model that can be asked. A double for tests needs no more than this."""
+
+    @property
+    def name(self) -> str:
+        """The vendor, such as ``"anthropic"``; also the prefix in ``vendor/model``."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model's id in the vendor's words."""
+        ...
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Send the request and yield what comes back (see the module's contract)."""
+        ...
+
+
+class Decoder(Protocol):
+    """Turns the events of one reply into ours; it does no input or output.
+
+    `ended` becomes true with the format's terminal event.
+    """
+
+    ended: bool
+
+    def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
+        """Return what one vendor event means; unknown events mean nothing.
+
+        Raises:
+            ProviderError: The event says that the reply failed.
+        """
+        ...
+
+    def close(self) -> list[ModelEvent]:
+        """Return what is still open when the bytes end, for formats that end with the bytes."""
+        ...

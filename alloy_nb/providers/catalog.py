@@ -1,0 +1,155 @@
+"""Windows and prices of models. Unknown is ``None``, never zero.
+
+They come from genai-prices, a kept table that knows cached, tiered and dated prices. It is
+imported at the first question, because it takes longer to import than all of this package.
+`override` goes before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from alloy_nb.errors import ConfigError
+from alloy_nb.usage import Cost, Usage
+
+__all__ = ["ModelPrice", "context_window", "cost", "models", "override", "vendor_of"]
+
+# Our names of vendors -> those of genai-prices.
+_IDS = {
+    "anthropic": "anthropic",
+    "openai": "openai",
+    "gemini": "google",
+    "xai": "x-ai",
+    "deepseek": "deepseek",
+    "mistral": "mistral",
+    "groq": "groq",
+    "together": "together",
+    "openrouter": "openrouter",
+}
+_NAMES = {theirs: ours for ours, theirs in _IDS.items()}
+# What a bare model name may stand for: the vendors that make models, not those that resell them.
+_MAKERS = ("anthropic", "openai", "google", "x-ai", "deepseek", "mistral")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """US dollars for a million tokens. Cached input without a price of its own costs as input."""
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+
+    def cost(self, usage: Usage) -> Decimal:
+        """Return what this usage costs, in US dollars."""
+        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        plain = max(0, usage.input_tokens - read - written)
+        total = (
+            plain * self.input
+            + read * (self.input if self.cache_read is None else self.cache_read)
+            + written * (self.input if self.cache_write is None else self.cache_write)
+            + usage.output_tokens * self.output
+        )
+        return total / 1_000_000
+
+
+_prices: dict[str, ModelPrice] = {}
+_windows: dict[str, int] = {}
+
+
+def override(
+    model: str, *, price: ModelPrice | None = None, context_window: int | None = None
+) -> None:
+    """Set the price or the window of ``vendor/model``, before what the table says.
+
+    Raises:
+        ConfigError: The window is not positive.
+    """
+    if context_window is not None and context_window <= 0:
+        raise ConfigError(f"context_window of {model} must be positive, not {context_window}.")
+    if price is not None:
+        _prices[model] = price
+    if context_window is not None:
+        _windows[model] = context_window
+
+
+def cost(provider: str, model: str, usage: Usage | None) -> Cost:
+    """Return what a reply cost; unknown without a price or without a usage."""
+    if usage is None:
+        return Cost.unknown()
+    if usage.stated_cost is not None:
+        return Cost(known=usage.stated_cost)
+    price = _prices.get(f"{provider}/{model}")
+    if price is not None:
+        return Cost(known=price.cost(usage))
+    return _listed_cost(provider, model, usage)
+
+
+def context_window(provider: str, model: str) -> int | None:
+    """Return how many tokens the model can read and write together, where that is known."""
+    if (own := _windows.get(f"{provider}/{model}")) is not None:
+        return own
+    found = _find(provider, model)
+    window = getattr(found, "context_window", None)
+    return window if isinstance(window, int) and window > 0 else None
+
+
+def vendor_of(model: str) -> str | None:
+    """Return the vendor that makes a model of this name, or ``None`` where none is known."""
+    for maker in _MAKERS:
+        if _lookup(maker, model) is not None:
+            return _NAMES[maker]
+    return None
+
+
+def models(vendor: str) -> list[str]:
+    """Return the ids that the table knows for a vendor, newest names last."""
+    snapshot = _snapshot()
+    wanted = _IDS.get(vendor)
+    return sorted(
+        info.id for p in snapshot.providers if p.id == wanted for info in p.models if info.id
+    )
+
+
+def _listed_cost(provider: str, model: str, usage: Usage) -> Cost:
+    if _find(provider, model) is None:
+        return Cost.unknown()
+    from genai_prices import Usage as ListedUsage
+    from genai_prices import calc_price
+
+    counts: dict[str, Any] = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens or None,
+        "cache_write_tokens": usage.cache_write_tokens or None,
+    }
+    try:
+        price = calc_price(ListedUsage(**counts), model, provider_id=_IDS[provider])
+    except (LookupError, ValueError):
+        # The table knows the model but has no price for one of these units.
+        return Cost.unknown()
+    return Cost(known=price.total_price)
+
+
+def _find(provider: str, model: str) -> Any:
+    theirs = _IDS.get(provider)
+    return _lookup(theirs, model) if theirs else None
+
+
+@lru_cache(maxsize=256)
+def _lookup(vendor: str, model: str) -> Any:
+    try:
+        _, info = _snapshot().find_provider_model(model, None, vendor, None)
+    except LookupError:
+        return None
+    return info
+
+
+@lru_cache(maxsize=1)
+def _snapshot() -> Any:
+    from genai_prices import data_snapshot
+
+    return data_snapshot.get_snapshot()

@@ -1,0 +1,391 @@
+"""The one transport: a POST whose reply is a stream of events.
+
+This file alone imports httpx, and no httpx exception, request or response leaves it: they print
+keys and URLs, and a notebook saves what is printed. It never follows a redirect (httpx carries
+``x-api-key`` along to other hosts) and never retries (the engine does, above it).
+
+Connections belong to the event loop that made them. They are spread over several small clients,
+because httpx's pool walks all its connections at every step: 64 requests on one client cost ten
+times the CPU of 64 on eight. All clients of a loop share one TLS context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import email.utils
+import ipaddress
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import httpx
+
+from alloy_nb.errors import ConnectionFailed, ProviderError, StreamTruncated, TimedOut
+from alloy_nb.events import ModelEvent
+from alloy_nb.providers.decoding import ReplyDecoder
+
+__all__ = ["Call", "Failure", "close_clients", "stream_events"]
+
+CONNECT_SECONDS = 5.0
+# How much of an error's body is kept: enough for any vendor's JSON, not for a web page.
+_ERROR_BYTES = 16 * 1024
+_CONNECTIONS_A_CLIENT = 8
+_CLIENTS = 32
+# A server that keeps the connection open after the last event gets this long to end its reply.
+_DRAIN_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A reply with an error status, for the wire to name."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str | None:
+        """The vendor's id of the request, under whichever header it sends it."""
+        for name in ("request-id", "x-request-id", "x-amzn-requestid", "cf-ray"):
+            if name in self.headers:
+                return self.headers[name]
+        return None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
+        with contextlib.suppress(KeyError, ValueError):
+            return max(0.0, float(self.headers["retry-after-ms"]) / 1000)
+        value = self.headers.get("retry-after", "")
+        try:
+            seconds = float(value)
+        except ValueError:
+            return _seconds_until(value)
+        return seconds if 0 <= seconds < float("inf") else None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(date)
+        return max(0.0, moment.timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request: where to, with what, within which limits.
+
+    Args:
+        url: The whole address; keys are never part of it.
+        headers: All headers, the key's among them.
+        body: The JSON body.
+        provider: The vendor's name, for errors.
+        model: The model's id, for errors.
+        progress_seconds: How long nothing may move the reply on.
+        deadline: ``time.monotonic()`` at which the whole reply must be there, or ``None``.
+        fail: Names the error of a reply with an error status.
+        client: A client of the user's own, with httpx's async interface, or ``None``.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    provider: str
+    model: str
+    progress_seconds: float
+    deadline: float | None
+    fail: Callable[[Failure], ProviderError]
+    client: Any = field(default=None, repr=False)
+
+
+async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[ModelEvent]:
+    """Send the call and yield the events of its reply; closing the iterator closes the connection.
+
+    Raises:
+        ProviderError: See :mod:`alloy_nb.errors`; nothing of httpx is in it.
+    """
+    watch = _Watch(call)
+    try:
+        async with _client_for(call) as client, _opened(client, call, watch) as response:
+            chunks = _chunks(response)
+            watch.reading = True
+            async for chunk in chunks:
+                events = decoder.feed(chunk)
+                if events is None:
+                    continue
+                watch.reading = False
+                watch.moved = time.monotonic()
+                for event in events:
+                    yield event
+                if decoder.fault or decoder.ended:
+                    break
+                watch.reading = True
+            if decoder.fault is None and not decoder.ended:
+                watch.reading = False
+                for event in decoder.close():
+                    yield event
+            if decoder.fault:
+                raise decoder.fault
+            await _drain(chunks)
+    except asyncio.CancelledError:
+        if watch.fired:
+            raise watch.error() from None
+        raise
+    except httpx.HTTPError as error:
+        raise _translated(error, call, begun=watch.begun) from None
+    except (httpx.InvalidURL, UnicodeError, ssl.SSLError, OSError) as error:
+        raise _translated(error, call, begun=watch.begun) from None
+    finally:
+        watch.stop()
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read what follows the terminal event, so that the connection can be used again."""
+    with contextlib.suppress(TimeoutError, httpx.HTTPError):
+        # The answer is whole: what a server does afterwards cannot change it.
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    # The raw bytes skip a layer that would run for each chunk; we ask for no compression.
+    if response.headers.get("content-encoding", "identity") == "identity":
+        return response.aiter_raw()
+    return response.aiter_bytes()
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    client: httpx.AsyncClient, call: Call, watch: _Watch
+) -> AsyncIterator[httpx.Response]:
+    """Send the request and give its response, if its status and type are as they should be."""
+    request = client.build_request("POST", call.url, content=call.body, headers=dict(call.headers))
+    watch.reading = True
+    response = await client.send(request, stream=True, follow_redirects=False)
+    watch.reading = False
+    try:
+        if response.status_code != 200:
+            raise call.fail(Failure(response.status_code, response.headers, await _body(response)))
+        if "text/event-stream" not in response.headers.get("content-type", "text/event-stream"):
+            raise call.fail(Failure(200, response.headers, await _body(response)))
+        watch.begun = True
+        yield response
+    finally:
+        await response.aclose()
+
+
+async def _body(response: httpx.Response) -> bytes:
+    kept = bytearray()
+    async for piece in response.aiter_bytes():
+        kept += piece
+        if len(kept) >= _ERROR_BYTES:
+            break
+    return bytes(kept[:_ERROR_BYTES])
+
+
+class _Watch:
+    """Ends a reply on which nothing moves, or which passes its deadline.
+
+    One timer a reply instead of one a chunk. It cancels the task that reads, and only while it
+    reads: a consumer that takes its time over an event is not the vendor's delay.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.moved = time.monotonic()
+        self.reading = False
+        self.begun = False
+        self.fired = False
+        self._call = call
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._left(), self._look)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def error(self) -> TimedOut:
+        call = self._call
+        late = call.deadline is not None and time.monotonic() >= call.deadline
+        what = (
+            "did not finish within the time that the run had"
+            if late
+            else f"sent nothing new for {call.progress_seconds:g} seconds"
+        )
+        return TimedOut(
+            f"{call.provider} {what}, so the request was closed. Ask again, or raise timeout=.",
+            provider=call.provider,
+            model=call.model,
+        )
+
+    def _left(self) -> float:
+        now = time.monotonic()
+        left = self.moved + self._call.progress_seconds - now
+        if self._call.deadline is not None:
+            left = min(left, self._call.deadline - now)
+        return left
+
+    def _look(self) -> None:
+        left = self._left()
+        if left <= 0 and self.reading and self._task is not None:
+            self.fired = True
+            self._task.cancel()
+            return
+        # A consumer that is slow is looked at again soon.
+        self._timer = self._loop.call_later(max(left, 0.05), self._look)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
+    """Name a failure of the network in our terms, without a word of httpx's own text."""
+    about = {"provider": call.provider, "model": call.model}
+    host = urlsplit(call.url).netloc.rpartition("@")[2] or call.url[:80]
+    if begun:
+        return StreamTruncated(
+            f"The connection to {host} broke in the middle of the answer: it is incomplete and no "
+            "tool of it was run. Ask again.",
+            **about,  # type: ignore[arg-type]  # the dict's values are all str
+        )
+    match error:
+        case httpx.ConnectTimeout():
+            text = (
+                f"{host} did not answer within {CONNECT_SECONDS:g} seconds. Is the address right?"
+            )
+            return TimedOut(text, **about)  # type: ignore[arg-type]  # as above
+        case httpx.TimeoutException():
+            return TimedOut(f"{host} took too long to answer.", **about)  # type: ignore[arg-type]
+        case httpx.ProxyError():
+            text = f"The proxy on the way to {host} refused: check HTTPS_PROXY and NO_PROXY."
+        case httpx.ConnectError():
+            text = f"Cannot connect to {host}: {_cause(error)}."
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
+            text = f"{host!r} is no address: give base_url= as https://host or http://host:port."
+        case httpx.RemoteProtocolError():
+            text = f"{host} closed the connection without an answer, or does not speak HTTP."
+        case _:
+            text = f"The connection to {host} broke: {_cause(error)}."
+    return ConnectionFailed(text, **about)  # type: ignore[arg-type]  # as above
+
+
+def _cause(error: BaseException) -> str:
+    """Say why a connection failed, from the system's error behind httpx's."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({seen.verify_message})"
+        if isinstance(seen, ssl.SSLError):
+            return "it does not speak TLS as expected; is it http:// rather than https://?"
+        if isinstance(seen, ConnectionRefusedError):
+            return "nothing listens there; is the server running?"
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror.lower()
+        seen = seen.__cause__ or seen.__context__
+    text = str(error).lower()
+    if "name or service not known" in text or "getaddrinfo" in text or "resolution" in text:
+        return "its name does not resolve; is the network there?"
+    if "attempts failed" in text or "refused" in text:
+        return "nothing listens there; is the server running?"
+    if "certificate" in text:
+        return "its certificate is not trusted"
+    if "ssl" in text:
+        return "it does not speak TLS as expected; is it http:// rather than https://?"
+    return type(error).__name__
+
+
+# --- clients ----------------------------------------------------------------------------------
+
+
+class _Clients:
+    """The clients of one loop: small, used evenly, opened when they are needed."""
+
+    def __init__(self, *, trust_env: bool) -> None:
+        self._clients: list[httpx.AsyncClient] = []
+        self._busy: list[int] = []
+        self._trust_env = trust_env
+        self._room = asyncio.Semaphore(_CLIENTS * _CONNECTIONS_A_CLIENT)
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+        async with self._room:
+            index = self._free()
+            self._busy[index] += 1
+            try:
+                yield self._clients[index]
+            finally:
+                self._busy[index] -= 1
+
+    async def close(self) -> None:
+        for client in self._clients:
+            await client.aclose()
+        self._clients.clear()
+        self._busy.clear()
+
+    def _free(self) -> int:
+        for index, busy in enumerate(self._busy):
+            if busy < _CONNECTIONS_A_CLIENT:
+                return index
+        self._clients.append(_new_client(trust_env=self._trust_env))
+        self._busy.append(0)
+        return len(self._clients) - 1
+
+
+def _new_client(*, trust_env: bool) -> httpx.AsyncClient:
+    limits = httpx.Limits(
+        max_connections=_CONNECTIONS_A_CLIENT,
+        # With fewer kept than may be open, a burst would open nearly a connection a request.
+        max_keepalive_connections=_CONNECTIONS_A_CLIENT,
+        keepalive_expiry=60,
+    )
+    return httpx.AsyncClient(
+        verify=_tls(),
+        trust_env=trust_env,
+        limits=limits,
+        # The watch ends a silent reply; a limit on each read could not tell comments from events.
+        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
+        headers={"accept": "text/event-stream", "accept-encoding": "identity"},
+    )
+
+
+_tls_context: ssl.SSLContext | None = None
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, _Clients]] = WeakKeyDictionary()
+
+
+def _tls() -> ssl.SSLContext:
+    global _tls_context
+    if _tls_context is None:
+        _tls_context = httpx.create_ssl_context()
+    return _tls_context
+
+
+def _client_for(call: Call) -> contextlib.AbstractAsyncContextManager[Any]:
+    if call.client is not None:
+        return contextlib.nullcontext(call.client)
+    # A proxy from the environment is never meant for a server on this machine.
+    trust_env = not _is_loopback(urlsplit(call.url).hostname or "")
+    of_loop = _loops.setdefault(asyncio.get_running_loop(), {})
+    if trust_env not in of_loop:
+        of_loop[trust_env] = _Clients(trust_env=trust_env)
+    return of_loop[trust_env].one()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def close_clients() -> None:
+    """Close all connections of the running loop."""
+    for clients in _loops.pop(asyncio.get_running_loop(), {}).values():
+        await clients.close()

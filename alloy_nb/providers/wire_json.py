@@ -1,0 +1,114 @@
+"""JSON as vendors send it and as they accept it.
+
+The fast parser and writer of pydantic-core do nearly all the work. They refuse lone UTF-16
+surrogates, which vendors do send when an escaped pair is split over two deltas; then the standard
+library reads, and `SurrogateJoiner` puts the halves together again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from alloy_nb.events import BlockSealed, ModelEvent, Stopped, TextDelta, ThinkingDelta
+
+__all__ = ["SurrogateJoiner", "dumps", "loads", "parse_arguments", "well_formed"]
+
+
+def loads(data: bytes | str) -> Any:
+    """Parse JSON; strings in it may hold lone surrogates.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return from_json(data)
+    except ValueError:
+        try:
+            return json.loads(data)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def dumps(value: Any) -> bytes:
+    """Write JSON in UTF-8, with lone surrogates replaced, since no vendor accepts them."""
+    try:
+        return to_json(value)
+    except (PydanticSerializationError, UnicodeEncodeError):
+        return json.dumps(_mend(value), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and replace lone halves, so that the text encodes to UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _mend(value: Any) -> Any:
+    match value:
+        case str():
+            return well_formed(value)
+        case dict():
+            return {well_formed(str(key)): _mend(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_mend(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+    return well_formed(str(value))
+
+
+def parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
+    """Parse a tool call's arguments.
+
+    Returns:
+        The object and ``None``, or an empty object and the text as it came where it is no JSON
+        object. No text at all is an empty object: vendors send it for tools without parameters.
+    """
+    if not text.strip():
+        return {}, None
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return {}, text
+    return (value, None) if isinstance(value, dict) else ({}, text)
+
+
+class SurrogateJoiner:
+    """Joins the halves of a character that was split over two deltas of one block."""
+
+    def __init__(self) -> None:
+        self._halves: dict[tuple[type, int], str] = {}
+
+    def join(self, events: list[ModelEvent]) -> list[ModelEvent]:
+        """Return the events with text that encodes to UTF-8; a pending half waits for the next."""
+        out: list[ModelEvent] = []
+        for event in events:
+            match event:
+                case TextDelta() | ThinkingDelta():
+                    out.append(replace(event, text=self._joined(event)))
+                case BlockSealed(index=index):
+                    out.extend(self._flush(index))
+                    out.append(event)
+                case Stopped():
+                    out.extend(self._flush())
+                    out.append(event)
+                case _:
+                    out.append(event)
+        return [e for e in out if not (isinstance(e, (TextDelta, ThinkingDelta)) and not e.text)]
+
+    def _joined(self, event: TextDelta | ThinkingDelta) -> str:
+        text = self._halves.pop((type(event), event.index), "") + event.text
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            self._halves[type(event), event.index] = text[-1]
+            text = text[:-1]
+        return well_formed(text)
+
+    def _flush(self, index: int | None = None) -> list[ModelEvent]:
+        keys = [key for key in self._halves if index is None or key[1] == index]
+        for key in keys:
+            del self._halves[key]
+        return [kind(i, "\ufffd") for kind, i in keys]
