@@ -1,4 +1,4 @@
-"""An agent for notebooks: ask any model, run its tools in your kernel, see everything as it happens.
+"""An agent for notebooks: ask any model, run its tools in your kernel, see all of it.
 
 In a notebook::
 

@@ -29,13 +29,15 @@ class Budget:
 
     Args:
         limit: US dollars; 0 allows no request that costs anything.
+        within: A budget that this one is a part of; both must have room.
 
     Raises:
         ConfigError: The limit is negative or no number.
     """
 
-    def __init__(self, limit: Decimal | float | str) -> None:
+    def __init__(self, limit: Decimal | float | str, *, within: Budget | None = None) -> None:
         self.limit = _amount(limit)
+        self._within = within
         self._spent = Decimal(0)
         self._reserved = Decimal(0)
         self._lock = threading.Lock()
@@ -57,14 +59,19 @@ class Budget:
         Raises:
             BudgetExceeded: It is more than is left.
         """
+        if self._within is not None:
+            self._within.reserve(amount)
         with self._lock:
             left = self.limit - self._spent - self._reserved
-            if amount > left:
-                raise BudgetExceeded(
-                    f"The next request may cost up to ${amount:.4f}, and ${max(left, 0):.4f} of "
-                    f"${self.limit} is left. Raise the limit, or ask for less output."
-                )
-            self._reserved += amount
+            if amount <= left:
+                self._reserved += amount
+                return
+        if self._within is not None:
+            self._within.settle(amount, Cost())
+        raise BudgetExceeded(
+            f"The next request may cost up to ${amount:.4f}, and ${max(left, 0):.4f} of "
+            f"${self.limit} is left. Raise the limit, or ask for less output."
+        )
 
     def settle(self, reserved: Decimal, cost: Cost) -> None:
         """Give a reservation back and count what was really spent.
@@ -72,6 +79,8 @@ class Budget:
         A cost that is unknown, because a reply was cut or its server counts nothing, counts as
         the worst case.
         """
+        if self._within is not None:
+            self._within.settle(reserved, cost)
         spent = cost.usd if cost.usd is not None else max(reserved, cost.known)
         with self._lock:
             self._reserved -= reserved

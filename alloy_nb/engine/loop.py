@@ -130,8 +130,7 @@ async def drive(
         log.exception("A run failed")
         text = f"The run failed inside: {type(error).__name__}: {error}"
         result = _result(state, RunStatus.ERROR, AlloyError(text))
-    seconds = time.monotonic() - started
-    run.emit(RunFinished(result.status, result.usage, result.cost, seconds, result.error))
+    run.emit(RunFinished(result.status, result.usage, result.cost, result.seconds, result.error))
     return result
 
 
@@ -332,6 +331,7 @@ def _result(state: _State, status: RunStatus, error: AlloyError | None = None) -
         tool_calls=list(state.records),
         status=status,
         turns=state.run.turn,
+        seconds=time.monotonic() - state.started,
         error=str(error) if error is not None else None,
         stop_reason=state.stop,
         exception=error,

@@ -62,6 +62,7 @@ class Result(Mapping[str, Any]):
         tool_calls: Every call of this run, in the model's order.
         status: How it ended.
         turns: Replies of the model in this run.
+        seconds: How long it took.
         error: One sentence where the status is *error*, *halted* or *budget_exceeded*.
         stop_reason: Why the last reply ended; ``max_tokens`` means that it was cut.
         exception: The error itself, to raise or to inspect.
@@ -76,6 +77,7 @@ class Result(Mapping[str, Any]):
     tool_calls: list[ToolRecord]
     status: RunStatus
     turns: int
+    seconds: float = 0.0
     error: str | None = None
     stop_reason: StopReason | None = None
     exception: AlloyError | None = field(default=None, repr=False)
@@ -161,7 +163,7 @@ class Run:
         return self._closed
 
     async def result(self) -> Result:
-        """Wait for the outcome; a run that failed has the status *error* and raises nothing here."""
+        """Wait for the outcome; a failed run has the status *error* and raises nothing here."""
         if self._task is None:
             raise RuntimeError("the run was not started")
         return await asyncio.shield(self._task)

@@ -85,10 +85,7 @@ class Session:
     @property
     def context_window(self) -> int | None:
         """Tokens that the model can read, or ``None`` where that is unknown."""
-        own = getattr(self.provider, "context_window", None)
-        if isinstance(own, int):
-            return own
-        return catalog.context_window(self.provider.name, self.provider.model)
+        return window_of(self.provider)
 
     @property
     def context_tokens(self) -> int | None:
@@ -168,8 +165,8 @@ class Session:
     def reset(self) -> None:
         """Forget the conversation; the settings and what was spent stay."""
         self._check_idle()
-        self._messages.clear()
-        self._memory.clear()
+        self._messages = []
+        self._memory = {}
         self.results.clear()
         self._context_tokens = None
 
@@ -195,3 +192,11 @@ class Session:
     def _check_idle(self) -> None:
         if self._busy.locked():
             raise SessionError(f"The session {self.name!r} is answering. Stop it first.")
+
+
+def window_of(provider: Provider) -> int | None:
+    """Return how many tokens a provider's model can read, or ``None`` where that is unknown."""
+    own = getattr(provider, "context_window", None)
+    if isinstance(own, int):
+        return own
+    return catalog.context_window(provider.name, provider.model)

@@ -220,7 +220,7 @@ def _from_function(
     description: str | None = None,
     **options: Any,
 ) -> Tool:
-    title: str = name or getattr(function, "__name__", type(function).__name__)
+    title = name if name is not None else str(getattr(function, "__name__", "tool"))
     arguments, context_parameter = _arguments_model(title, function)
     schema = arguments.model_json_schema()
     schema.pop("title", None)

@@ -97,7 +97,7 @@ class Demo(Anthropic):
         return _RULES
 
     def fields(self, request: ModelRequest) -> dict[str, Any]:
-        """Return the body without its messages; unlike a model, the demo thinks unless told not to."""
+        """Return the body without its messages; the demo thinks unless it is told not to."""
         fields = super().fields(request)
         if request.options.over(self.options).effort == "off":
             fields["thinking"] = {"type": "disabled"}

@@ -1,0 +1,89 @@
+"""Asking the person whether a call may run.
+
+The question goes through ``input()`` on the main thread and shows exactly what would run, with
+characters that one cannot see made visible. Where nobody can answer, the call is denied with a
+reason; it never waits for an answer that cannot come.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from alloy_nb.engine import portal
+from alloy_nb.engine.approval import Approver, Decision, approver
+from alloy_nb.engine.tool import Tool
+from alloy_nb.messages import ToolCall
+
+__all__ = ["ask", "visible"]
+
+_QUESTION = "Run it? [y]es, [n]o, [a]ll in this turn, or say why not: "
+_YES = ("y", "yes")
+_ALL = ("a", "all")
+_NO = ("", "n", "no")
+
+
+def asker(policy: str) -> Approver:
+    """Return what decides under a policy, for one turn; *ask* asks the person."""
+    if policy != "ask":
+        return approver(policy)
+    allowed_all = False
+
+    async def ask_unless_allowed(call: ToolCall, tool: Tool) -> Decision:
+        nonlocal allowed_all
+        if allowed_all:
+            return Decision(allowed=True)
+        decision, for_all = await ask(call, tool)
+        allowed_all = for_all
+        return decision
+
+    return approver("ask", ask_unless_allowed)
+
+
+async def ask(call: ToolCall, tool: Tool) -> tuple[Decision, bool]:
+    """Ask the person; the second value says whether the rest of the turn is allowed with it."""
+    question = f"{_title(tool)}\n\n{visible(tool.subject_of(call.input))}\n\n{_QUESTION}"
+    try:
+        answer = await portal.on_host(lambda: input(question))
+    except (NotImplementedError, EOFError):
+        # nbclient, papermill and closed terminals: IPython says so with a NotImplementedError.
+        return Decision(allowed=False, reason=_NOBODY), False
+    said = answer.strip()
+    if said.lower() in _YES:
+        return Decision(allowed=True), False
+    if said.lower() in _ALL:
+        return Decision(allowed=True), True
+    return Decision(allowed=False, reason="" if said.lower() in _NO else said), False
+
+
+_NOBODY = (
+    "Nobody could be asked: this notebook runs without a person at it. "
+    "Answer without running code, and say that it was not run."
+)
+
+
+def visible(text: str) -> str:
+    r"""Show characters that hide or reorder others as escapes, such as ``\u202e``."""
+    return "".join(c if _is_plain(c) else _escaped(c) for c in text)
+
+
+def _is_plain(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    # Cc, Cf: controls and invisible formatting; Cs, Co, Cn: no characters; Zl, Zp: hidden breaks.
+    return unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _title(tool: Tool) -> str:
+    match tool.name:
+        case "python":
+            return "The model wants to run this Python code in your kernel:"
+        case "bash":
+            return "The model wants to run this shell command:"
+    return f"The model wants to use {tool.name}:"

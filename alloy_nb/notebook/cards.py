@@ -1,0 +1,61 @@
+"""Tables and texts outside of an answer, in all three forms.
+
+They are written as Markdown and drawn by the renderer of answers, which alone makes HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from alloy_nb.notebook.plain import clean
+from alloy_nb.notebook.render import Bundle, render_text
+from alloy_nb.notebook.rewrite import fence
+
+__all__ = ["publish_table", "publish_text", "table"]
+
+Rows = Sequence[Sequence[str]]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|$~-])")
+
+
+def table(rows: Rows) -> Bundle:
+    """Draw rows, the first of which is the head; the plain form is aligned columns."""
+    head, *body = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
+    lines = [_line(head), _line(["---"] * len(head), escape=False), *map(_line, body)]
+    drawn = render_text("\n".join(lines), ())
+    return replace(drawn, plain=_aligned([head, *body]))
+
+
+def publish_table(rows: Rows) -> None:
+    """Show rows as a table."""
+    _publish(table(rows))
+
+
+def publish_text(text: str) -> None:
+    """Show a text as it is, in its lines."""
+    _publish(replace(render_text(fence(text), ()), plain=clean(text)))
+
+
+def _line(cells: Sequence[str], *, escape: bool = True) -> str:
+    shown = [_SPECIAL.sub(r"\\\1", cell) if escape else cell for cell in cells]
+    return f"| {' | '.join(shown)} |"
+
+
+def _aligned(rows: Rows) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _publish(bundle: Bundle) -> None:
+    from IPython import get_ipython
+    from IPython.display import publish_display_data
+
+    shell: Any = get_ipython()
+    if hasattr(shell, "kernel"):
+        publish_display_data(data=bundle.mimebundle())  # type: ignore[no-untyped-call]  # IPython's
+    else:
+        print(bundle.plain)  # noqa: T201  # a terminal shows the plain form only

@@ -1,0 +1,288 @@
+"""``%alloy`` and ``%%alloy``: parse, hand over, leave."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import (
+    Magics,
+    line_cell_magic,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+from traitlets import Bool, Enum, Float, Int, Unicode, observe
+
+from alloy_nb.engine import export
+from alloy_nb.engine.approval import POLICIES
+from alloy_nb.engine.budget import Budget
+from alloy_nb.engine.portal import run_sync
+from alloy_nb.engine.run import Result
+from alloy_nb.engine.session import Session, window_of
+from alloy_nb.errors import AlloyError, ConfigError, Interrupted, SessionError
+from alloy_nb.notebook import answers, nesting, status
+from alloy_nb.notebook.approval import asker
+from alloy_nb.notebook.canvas import canvas_for
+from alloy_nb.notebook.cell import run_cell
+from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.prompt import SYSTEM
+from alloy_nb.notebook.references import resolve
+from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.words import Words, parse, usage
+from alloy_nb.providers import default_provider, provider, split_effort
+from alloy_nb.providers.base import EFFORTS, Provider
+from alloy_nb.tools import bash, edit, read, write
+
+__all__ = ["Alloy"]
+
+
+@magics_class
+class Alloy(Magics):
+    """Settings of the notebook's agent; they hold until the kernel ends."""
+
+    model = Unicode(
+        "", help="What answers, as vendor/model. Empty: whatever a key is found for."
+    ).tag(config=True)
+    effort = Enum(["", *EFFORTS], "", help="How much to think. Empty: the model's default.").tag(
+        config=True
+    )
+    approve = Enum(
+        list(POLICIES), "ask", help="Which tools may run: all, those that read, none, or ask."
+    ).tag(config=True)
+    max_cost = Float(0.0, help="US dollars that a session may spend. 0: no limit.").tag(config=True)
+    max_turns = Int(25, help="Replies of the model in one turn of yours, tool calls included.").tag(
+        config=True
+    )
+    tool_timeout = Float(120.0, help="Seconds after which a tool is stopped.").tag(config=True)
+    system_prompt = Unicode(SYSTEM, help="What the model is told about where it is.").tag(
+        config=True
+    )
+    nested_loop = Bool(
+        False,
+        help="Let cells run a loop inside the kernel's (asyncio.run). Patches asyncio; not undone.",
+    ).tag(config=True)
+
+    shell: Any  # IPython declares it optional; a magic that runs has one
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.sessions: dict[str, Session] = {}
+        if self.nested_loop:
+            nesting.allow_nested_loops()
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def alloy(self, line: str, cell: str | None = None, local_ns: Any = None) -> Result | None:  # noqa: D102  # set below
+        words = parse(line, cell=cell)
+        try:
+            if words.flags.get("help"):
+                status.say(usage())
+                return None
+            if words.command is not None:
+                self._commands[words.command](words)
+                return None
+            if not words.prompt.strip():
+                self._nothing_asked(words, cell)
+                return None
+            return self._ask(words, {**self.shell.user_ns, **(local_ns or {})})
+        except (ConfigError, SessionError) as error:
+            # A mistake in the cell is IPython's own kind of error: one line, no traceback.
+            raise UsageError(str(error)) from None
+
+    # %alloy? shows this.
+    alloy.__doc__ = usage()
+
+    # --- asking -------------------------------------------------------------------------------
+
+    def _ask(self, words: Words, namespace: dict[str, Any]) -> Result:
+        flags = words.flags
+        output = flags.get("output")
+        if output is not None and not output.isidentifier():
+            raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
+        session = self.session(flags.get("session") or "main")
+        settings = self._turn_settings(flags, session)
+        resolved = resolve(words.prompt, namespace)
+        if flags.get("new"):
+            session.reset()
+        transcript = self._transcript(session, settings)
+        if resolved.unknown:
+            transcript.notice("info", _unknown_names(resolved.unknown))
+        canvas = canvas_for(transcript, self.shell)
+        before = len(session.results)
+        try:
+            result = run_sync(
+                run_cell(
+                    session, resolved.text, transcript=transcript, canvas=canvas, settings=settings
+                )
+            )
+        except KeyboardInterrupt:
+            self._keep(session.results[before:], output, transcript)
+            raise Interrupted("stopped. The partial answer is kept, and you can go on.") from None
+        self._keep([result], output, transcript)
+        if result.exception is not None and (not result.ok or result.turns == 0):
+            raise result.exception
+        return result
+
+    def _turn_settings(self, flags: dict[str, Any], session: Session) -> dict[str, Any]:
+        """Return what holds for this turn alone."""
+        settings: dict[str, Any] = {"approve": asker(flags.get("approve") or self.approve)}
+        if "model" in flags or "base_url" in flags:
+            model, effort = split_effort(flags.get("model") or self.model)
+            settings["provider"] = self._provider(model, flags.get("base_url"))
+            if effort:
+                settings["effort"] = effort
+        if "think" in flags:
+            settings["effort"] = flags["think"]
+        if "max_cost" in flags:
+            settings["budget"] = Budget(_dollars(flags["max_cost"]), within=session.agent.budget)
+        return settings
+
+    def _transcript(self, session: Session, settings: dict[str, Any]) -> Transcript:
+        answering: Provider = settings.get("provider") or session.provider
+        return Transcript(
+            window_of(answering), getattr(answering, "label", None), total=session.cost
+        )
+
+    def _keep(self, results: list[Result], output: str | None, transcript: Transcript) -> None:
+        for result in results:
+            answers.drawn(result, transcript)
+            if output is not None:
+                self.shell.user_ns[output] = result
+
+    def _nothing_asked(self, words: Words, cell: str | None) -> None:
+        if cell is None and not words.flags:
+            status.show(self._status())
+            return
+        form = "%%alloy [FLAGS]\nPROMPT" if cell is not None else "%alloy [FLAGS] PROMPT"
+        raise UsageError(f"There is no prompt. Write:\n{form}\nSee %alloy help.")
+
+    # --- sessions -----------------------------------------------------------------------------
+
+    def session(self, name: str = "main") -> Session:
+        """Return the conversation of this name, begun when it is first used."""
+        if name not in self.sessions:
+            model, effort = split_effort(self.model)
+            self.sessions[name] = Session(
+                provider=provider(model) if model else default_provider(),
+                name=name,
+                tools=[python_tool(self.shell), read, write, edit, bash],
+                system_prompt=self.system_prompt,
+                max_turns=self.max_turns,
+                tool_timeout=self.tool_timeout,
+                effort=effort or self.effort or None,
+                max_cost=self.max_cost or None,
+            )
+        return self.sessions[name]
+
+    def _provider(self, model: str, base_url: str | None) -> Provider:
+        if not model:
+            raise UsageError("--base-url needs a model: -m openai-compat/NAME --base-url URL")
+        if base_url is None:
+            return provider(model)
+        if "/" not in model:
+            model = f"openai-compat/{model}"
+        return provider(model, base_url=base_url)
+
+    def close(self) -> None:
+        """Let go of the conversations; the extension is being unloaded."""
+        self.sessions.clear()
+
+    @observe("nested_loop")
+    def _allow_nested_loops(self, change: Any) -> None:
+        if change["new"]:
+            nesting.allow_nested_loops()
+
+    @observe("model", "effort")
+    def _apply_model(self, change: Any) -> None:
+        """Let the sessions that are open follow ``%config Alloy.model``."""
+        if not getattr(self, "sessions", None):
+            return
+        if change["name"] == "model" and change["new"]:
+            self._set_model(change["new"], None)
+        elif change["name"] == "effort":
+            for session in self.sessions.values():
+                session.configure(effort=change["new"] or None)
+
+    def _set_model(self, spec: str, base_url: str | None) -> None:
+        model, effort = split_effort(spec)
+        chosen = self._provider(model, base_url)
+        for session in self.sessions.values():
+            session.set_model(chosen)
+            if effort:
+                session.configure(effort=effort)
+
+    # --- commands -----------------------------------------------------------------------------
+
+    @property
+    def _commands(self) -> dict[str, Callable[[Words], None]]:
+        return {
+            "model": self._model,
+            "models": self._models,
+            "approve": self._approve,
+            "reset": self._reset,
+            "cost": self._cost,
+            "export": self._export,
+            "help": lambda _: status.say(usage()),
+        }
+
+    def _model(self, words: Words) -> None:
+        if not words.arguments:
+            status.show(self._status())
+            return
+        session = self.session(words.flags.get("session") or "main")
+        self._set_model(words.arguments[0], words.flags.get("base_url"))
+        self._remember_model(words.arguments[0], words.flags.get("base_url"))
+        status.say(f"{session.provider.name}/{session.provider.model} answers from now on.")
+
+    def _remember_model(self, spec: str, base_url: str | None) -> None:
+        """Let sessions that begin later use the same model, where its name alone finds it."""
+        if base_url is None:
+            with contextlib.suppress(AlloyError):
+                self.set_trait("model", spec)
+
+    def _models(self, words: Words) -> None:
+        status.show(status.models(words.arguments[0] if words.arguments else ""))
+
+    def _approve(self, words: Words) -> None:
+        if words.arguments:
+            policy = words.arguments[0]
+            if policy not in POLICIES:
+                raise UsageError(f"approve {policy}: use one of {', '.join(POLICIES)}.")
+            self.approve = policy
+        status.say(f"approve: {self.approve} — {status.POLICY_MEANING[self.approve]}")
+
+    def _reset(self, words: Words) -> None:
+        session = self.session(words.flags.get("session") or "main")
+        session.reset()
+        status.say("The conversation is forgotten; settings and costs stay.")
+
+    def _cost(self, _: Words) -> None:
+        status.show(status.ledger(list(self.sessions.values())))
+
+    def _export(self, words: Words) -> None:
+        if not words.arguments:
+            raise UsageError("Where to? %alloy export FILE.md or FILE.json")
+        session = self.session(words.flags.get("session") or "main")
+        path = export.write(session, Path(words.arguments[0]).expanduser())
+        status.say(f"{len(session.messages)} messages written to {path}.")
+
+    def _status(self) -> list[tuple[str, str]]:
+        return status.of(self.session(), self.approve)
+
+
+def _dollars(text: str) -> Decimal:
+    try:
+        return Decimal(text.lstrip("$"))
+    except InvalidOperation:
+        raise UsageError(f"--max-cost {text}: give US dollars, such as 0.50.") from None
+
+
+def _unknown_names(names: tuple[str, ...]) -> str:
+    listed = ", ".join(f"@{name}" for name in names)
+    return f"{listed}: no such variable; sent as text"

@@ -1,0 +1,448 @@
+"""Segments as ``text/html``, ``text/markdown`` and ``text/plain``. The only place that makes HTML.
+
+* Whatever a model, a tool or a vendor said is untrusted. Answers go through `markdown.Document`;
+  everything else is escaped text. All other markup in an output is written here.
+* Every text is cleaned as a whole, so that a key cut in two by the stream is masked.
+* Styles are inline and few, colours come from the theme: outputs are saved, and a notebook from
+  another server loses ``<style>``, ``<script>``, ``<svg>`` and ids.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from urllib.parse import urlsplit
+
+from alloy_nb.messages import Citation, Image
+from alloy_nb.notebook.markdown import MARK, Document, escape_text, mark, safe_url
+from alloy_nb.notebook.plain import clean, one_line, settled
+from alloy_nb.notebook.rewrite import entities, fence
+from alloy_nb.notebook.segments import (
+    FooterSegment,
+    NoticeKind,
+    NoticeSegment,
+    Reference,
+    Segment,
+    TextSegment,
+    ThinkingSegment,
+    ToolSegment,
+    ToolState,
+)
+from alloy_nb.secrets import redact
+from alloy_nb.usage import Cost
+
+__all__ = ["Bundle", "combine", "render", "render_phase", "render_text"]
+
+_MUTED = "opacity:.7;font-size:.9em"
+_CARD = (
+    "margin:.3em 0;padding-left:.7em;"
+    "border-left:3px solid var(--jp-border-color1,rgba(128,128,128,.4))"
+)
+_WRAP = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:400px;overflow:auto"
+_ALERT = (
+    "margin:.3em 0;padding:.2em .7em;"
+    "border-left:3px solid var(--jp-{colour},currentColor)"
+)  # fmt: skip
+_LINES = 20
+_CHARS = 4000
+_LIVE_THINKING = 1000
+# Larger pictures would make the notebook slow to open and to save; the tool's own result has them.
+_IMAGE_BYTES = 4_000_000
+_SIGNATURES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/gif": b"GIF8",
+    "image/webp": b"RIFF",
+}
+_SIGNS: dict[ToolState, str] = {
+    "pending": "…",
+    "approval": "? waits for you",
+    "running": "… running",
+    "done": "✓",
+    "failed": "✗ failed",
+    "denied": "✗ not allowed",
+}
+_NOTICES: dict[NoticeKind, tuple[str, str]] = {
+    "retry": ("↻", "warn-color1"),
+    "compacted": ("⇥", "border-color1"),
+    "stopped": ("■", "warn-color1"),
+    "error": ("✗", "error-color1"),
+    "budget": ("⚠", "warn-color1"),
+    "info": ("ℹ", "border-color1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One output in three kinds; a frame that is not the last may lack `markdown`."""
+
+    html: str
+    markdown: str
+    plain: str
+
+    def mimebundle(self) -> dict[str, str]:
+        """Return the kinds by MIME type, as Jupyter wants them."""
+        kinds = {
+            "text/html": self.html,
+            "text/markdown": self.markdown,
+            "text/plain": self.plain,
+        }
+        return {kind: text for kind, text in kinds.items() if text or kind == "text/plain"}
+
+
+def render(segment: Segment, *, live: bool = False, elapsed: float = 0) -> Bundle:
+    """Draw one segment.
+
+    Args:
+        segment: What to draw.
+        live: Whether another frame will follow: then the last word is not shown yet.
+        elapsed: Seconds that a running tool, or the thinking, has taken so far.
+    """
+    match segment:
+        case TextSegment():
+            return render_text(
+                segment.text, segment.references, sources=segment.references, live=live
+            )
+        case ThinkingSegment():
+            return _live_thinking(segment, elapsed) if live else _thinking(segment)
+        case ToolSegment():
+            return _tool(segment, live=live, elapsed=elapsed)
+        case NoticeSegment():
+            return _notice(segment)
+        case FooterSegment():
+            return _footer(segment)
+
+
+def render_phase(line: str) -> Bundle:
+    """Draw the line that says what one waits for."""
+    line = one_line(line)
+    return Bundle(f'<div style="{_MUTED}">⏳ {escape_text(line)}</div>', "", line)
+
+
+def combine(bundles: Sequence[Bundle]) -> Bundle:
+    """Stack bundles in one output."""
+    if len(bundles) == 1:
+        return bundles[0]
+    return Bundle(
+        "\n".join(b.html for b in bundles),
+        "\n\n".join(b.markdown for b in bundles if b.markdown),
+        "\n\n".join(b.plain for b in bundles),
+    )
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def render_text(
+    text: str,
+    references: Sequence[Reference] = (),
+    *,
+    sources: Iterable[Reference] = (),
+    live: bool = False,
+) -> Bundle:
+    """Draw a piece of an answer.
+
+    Args:
+        text: Markdown as it came.
+        references: Citations whose `end` counts in `text`.
+        sources: Citations to be listed below it.
+        live: Whether more is coming: then the last word is held back, being perhaps half a key.
+    """
+    text = settled(text) if live else text
+    marked, loose = _with_marks(text, references)
+    links = {r.number: r.citation.url for r in references}
+    document = Document(marked, links)
+    plain = re.sub(f"{MARK}([0-9]+){MARK}", r"[\1]", marked)
+    bundle = Bundle(
+        clean(document.html()), "" if live else clean(document.markdown()), plain.rstrip("\n")
+    )
+    if live:
+        return bundle
+    listed = {r.number: r.citation for r in sources}
+    # Where a number has no place in the text and no list follows, the link stands below the text.
+    listed.update({r.number: r.citation for r in loose if r.number not in listed})
+    return _listed(bundle, sorted(listed.items())) if listed else bundle
+
+
+def _with_marks(text: str, references: Sequence[Reference]) -> tuple[str, list[Reference]]:
+    """Return clean text with a mark for each citation, and the citations without a place."""
+    cleaned = clean(text.replace(MARK, ""))
+    changed = cleaned != text
+    loose: list[Reference] = []
+    places: dict[int, list[int]] = {}
+    for reference in references:
+        end = reference.end
+        if end is None or end < 0:
+            loose.append(reference)
+            continue
+        if changed:
+            end = len(clean(text[:end].replace(MARK, "")))
+        place = _place(cleaned, min(end, len(cleaned)))
+        if place is None:
+            loose.append(reference)
+        elif reference.number not in places.setdefault(place, []):
+            places[place].append(reference.number)
+    pieces: list[str] = []
+    start = 0
+    for place in sorted(places):
+        pieces += [cleaned[start:place], *(mark(number) for number in sorted(places[place]))]
+        start = place
+    return "".join([*pieces, cleaned[start:]]), loose
+
+
+def _place(text: str, end: int) -> int | None:
+    """Return where a mark may stand at or before `end`: never where it would break a block."""
+    while end > 0 and text[end - 1] in " \t\n|":
+        end -= 1
+    line = text[text.rfind("\n", 0, end) + 1 : end].strip()
+    return end if re.search(r"\w", line) and not re.match(r"```|~~~", line) else None
+
+
+def _listed(bundle: Bundle, citations: Sequence[tuple[int, Citation]]) -> Bundle:
+    html, markdown, plain = [], [], []
+    for number, citation in citations:
+        url = safe_url(clean(citation.url or ""))
+        title = one_line(citation.title or citation.quote or url or citation.kind)
+        host = f" — {_host(url)}" if url else ""
+        html.append(f"[{number}] {_link(title, url)}{escape_text(host)}")
+        markdown.append(f"&#91;{number}&#93; {_link(title, url, markdown=True)}{entities(host)}")
+        plain.append(f"[{number}] {title}" + (f" — {url}" if url and url != title else ""))
+    return Bundle(
+        f'{bundle.html}\n<div style="{_MUTED}">{"<br>".join(html)}</div>',
+        f"{bundle.markdown}\n\n" + "\\\n".join(markdown),
+        f"{bundle.plain}\n\n" + "\n".join(plain),
+    )
+
+
+def _link(label: str, url: str | None, *, markdown: bool = False) -> str:
+    text = entities(label) if markdown else escape_text(label)
+    if url is None:
+        return text
+    address = escape(url).replace("$", "%24") if markdown else escape(url)
+    return f'<a href="{address}" target="_blank" rel="noopener noreferrer">{text}</a>'
+
+
+def _host(url: str) -> str:
+    try:
+        return one_line(urlsplit(url).hostname or "mail")
+    except ValueError:
+        return "?"
+
+
+# --- thinking -----------------------------------------------------------------------------------
+
+
+def _thinking(segment: ThinkingSegment) -> Bundle:
+    spent = "" if segment.seconds is None else f" for {_seconds(segment.seconds)}"
+    title = f"Thought{spent}"
+    text = clean(segment.text).strip()
+    if not text:
+        hidden = " (not shown by its vendor)" if segment.redacted else ""
+        line = title + hidden
+        return Bundle(f'<div style="{_MUTED}">{line}</div>', f"*{line}*", line)
+    document = Document(text.replace(MARK, ""))
+    body = clean(document.html())
+    return Bundle(
+        f'<details style="{_MUTED}"><summary>{title}</summary>\n\n{body}\n\n</details>',
+        f"<details><summary>{title}</summary>\n\n{clean(document.markdown())}\n\n</details>",
+        f"{title}\n{_indented(text)}",
+    )
+
+
+def _live_thinking(segment: ThinkingSegment, elapsed: float) -> Bundle:
+    # Cleaned before it is cut, or the cut might halve a key that the mask then does not know.
+    tail = clean(settled(segment.recent(4 * _LIVE_THINKING))).strip()
+    if not tail:
+        return Bundle("", "", "")
+    text = tail if len(tail) < _LIVE_THINKING else "…" + tail[-_LIVE_THINKING:]
+    title = f"💭 thinking {elapsed:.0f} s" if elapsed >= 1 else "💭 thinking"
+    body = f'<div style="white-space:pre-wrap">{escape_text(text)}</div>'
+    return Bundle(f'<div style="{_MUTED}">{title}{body}</div>', "", f"{title}\n{text}")
+
+
+# --- tools --------------------------------------------------------------------------------------
+
+
+def _tool(segment: ToolSegment, *, live: bool, elapsed: float) -> Bundle:
+    name = one_line(segment.name, 60) or "tool"
+    sign = _SIGNS[segment.state]
+    spent = "" if segment.seconds is None else f" {_seconds(segment.seconds)}"
+    by = " (by the vendor)" if segment.server else ""
+    if live or not segment.finished:
+        waited = f" {elapsed:.0f} s" if elapsed >= 1 and segment.state == "running" else ""
+        return _open_tool(segment, f"🔧 {name}{by} {sign}{waited}", live=live)
+    peek = one_line(_said(segment), 60)
+    head = f'🔧 <code>{{}}</code>{by} {sign}{spent} <span style="opacity:.7">{{}}</span>'
+    parts = [_cut(_arguments(segment)), _cut(clean(segment.result or ""))]
+    html = "\n\n".join(_pre(part) for part in parts if part.strip())
+    markdown = "\n\n".join(fence(part) for part in parts if part.strip())
+    pictures = [_picture(image) for image in segment.images]
+    told = "\n".join(words for _, words in pictures)
+    shown = redact(
+        f'<details style="{_CARD}"><summary>{head.format(escape_text(name), escape_text(peek))}'
+        f"</summary>\n\n{html}\n\n</details>"
+    )
+    # After masking, because base64 may look like a key by chance.
+    shown += "".join(f"\n{drawn or escape_text(words)}" for drawn, words in pictures)
+    summary = head.format(entities(name), entities(peek))
+    folded = f"<details><summary>{summary}</summary>\n\n{markdown}\n\n</details>"
+    lines = [f"🔧 {name}{by} {sign}{spent}", _indented(parts[0]), _indented(parts[1], "  → "), told]
+    return Bundle(
+        shown,
+        redact(folded) + (f"\n\n{entities(told)}" if told else ""),
+        redact("\n".join(line for line in lines if line.strip())),
+    )
+
+
+def _open_tool(segment: ToolSegment, title: str, *, live: bool) -> Bundle:
+    if segment.state == "approval":
+        detail = _cut(clean(segment.subject or ""))
+    elif segment.progress:
+        detail = one_line(segment.progress[-1])
+    else:
+        detail = one_line(_asked(segment)) if segment.state == "running" else ""
+    html = f'<div style="{_CARD}">{escape_text(title)}{_pre(detail)}</div>'
+    markdown = "\n\n".join([entities(title), *([fence(detail)] if detail else [])])
+    plain = f"{title}\n{_indented(detail)}".rstrip()
+    return Bundle(redact(html), "" if live else redact(markdown), redact(plain))
+
+
+def _asked(segment: ToolSegment) -> str:
+    """Return the arguments in few words."""
+    if segment.arguments:
+        return ", ".join(f"{key}={value}" for key, value in segment.arguments.items())
+    return ""
+
+
+def _said(segment: ToolSegment) -> str:
+    """Return what a folded card shows of its inside."""
+    answer = next((line for line in (segment.result or "").splitlines() if line.strip()), "")
+    return f"→ {answer}" if answer else _asked(segment)
+
+
+def _arguments(segment: ToolSegment) -> str:
+    """Return the arguments to be read: text with line breaks as such, the rest as JSON."""
+    if segment.arguments is None:
+        return clean(segment.text)
+    lines = []
+    for key, value in segment.arguments.items():
+        shown = value if isinstance(value, str) else _json(value)
+        lines.append(f"{key}:\n{shown}" if "\n" in shown else f"{key}: {shown}")
+    return clean("\n".join(lines))
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)
+
+
+def _cut(text: str) -> str:
+    """Return the beginning of `text`, and how much is missing."""
+    text = text.rstrip()
+    kept = "\n".join(text[:_CHARS].split("\n")[:_LINES])
+    missing = len(text) - len(kept)
+    if missing <= 0:
+        return text
+    lines = text.count("\n", len(kept))
+    return f"{kept}\n… {missing} more characters, {lines} more lines not shown"
+
+
+def _pre(text: str) -> str:
+    return f'<pre style="{_WRAP}">{escape_text(text, dollars=False)}</pre>' if text else ""
+
+
+def _picture(image: Image) -> tuple[str, str]:
+    """Return a picture that a tool made, as HTML and in words; no HTML if it is not one."""
+    data = "".join((image.data or "").split())
+    kind = image.media_type
+    words = f"[image: {one_line(kind, 40)}, {max(1, len(data) * 3 // 4096)} kB]"
+    if not _is_picture(kind, data):
+        return "", words if data else "[image: not shown]"
+    source = f"data:{kind};base64,{data}"
+    return f'<img src="{source}" alt="picture made by the tool" style="max-width:100%">', words
+
+
+def _is_picture(kind: str, data: str) -> bool:
+    if kind not in _SIGNATURES or not 0 < len(data) <= _IMAGE_BYTES:
+        return False
+    try:
+        return base64.b64decode(data, validate=True).startswith(_SIGNATURES[kind])
+    except (binascii.Error, ValueError):
+        return False
+
+
+# --- lines --------------------------------------------------------------------------------------
+
+
+def _notice(segment: NoticeSegment) -> Bundle:
+    sign, colour = _NOTICES[segment.kind]
+    text = _cut(clean(segment.text))
+    style = _ALERT.format(colour=colour)
+    body = "<br>".join(escape_text(line) for line in text.split("\n"))
+    return Bundle(
+        f'<div style="{style}">{sign} {body}</div>',
+        f"{sign} " + "\\\n".join(entities(line) for line in text.split("\n")),
+        f"{sign} {text}",
+    )
+
+
+def _footer(segment: FooterSegment) -> Bundle:
+    line = one_line(" · ".join(_footer_words(segment)), 400)
+    return Bundle(f'<div style="{_MUTED}">{escape_text(line)}</div>', entities(line), line)
+
+
+def _footer_words(segment: FooterSegment) -> list[str]:
+    usage = segment.usage
+    counted = usage.total_tokens or not usage.unreported
+    words = [
+        f"↑{_count(usage.input_tokens)} ↓{_count(usage.output_tokens)}"
+        if counted
+        else "tokens unknown"
+    ]
+    if usage.cache_read_tokens:
+        words.append(f"cached {_count(usage.cache_read_tokens)}")
+    if usage.cache_write_tokens:
+        words.append(f"cache +{_count(usage.cache_write_tokens)}")
+    words += [_cost(segment.cost, segment.total), _seconds(segment.seconds)]
+    if segment.window_share is not None and segment.window:
+        words.append(f"{100 * segment.window_share:.0f}% of {_count(segment.window)}")
+    if segment.turns > 1:
+        words.append(f"{segment.turns} turns")
+    if segment.model:
+        words.append(one_line(segment.model, 80))
+    if segment.status != "completed":
+        words.append(segment.status.replace("_", " "))
+    if segment.label:
+        words.append(segment.label)
+    return words
+
+
+def _cost(cost: Cost, total: Cost | None) -> str:
+    return str(cost) if total is None or total == cost else f"{cost} (Σ {total})"
+
+
+def _count(number: int) -> str:
+    if number < 1000:
+        return str(number)
+    if number < 1_000_000:
+        return f"{number / 1000:.1f}".removesuffix(".0") + "k"
+    return f"{number / 1_000_000:.1f}".removesuffix(".0") + "M"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def _indented(text: str, first: str = "    ") -> str:
+    if not text:
+        return ""
+    return first + text.replace("\n", "\n    ")

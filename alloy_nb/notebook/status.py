@@ -1,0 +1,126 @@
+"""Status cards: small tables of facts, drawn by the same renderer as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alloy_nb.engine.session import Session
+from alloy_nb.notebook.cards import publish_table, publish_text
+from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
+from alloy_nb.providers.presets import PRESETS
+from alloy_nb.providers.vendor import VendorProvider
+
+__all__ = ["POLICY_MEANING", "ledger", "models", "of", "say", "show"]
+
+Rows = Sequence[Sequence[str]]
+
+POLICY_MEANING = {
+    "ask": "tools that only read run; you are asked about all others",
+    "read": "only tools that read may run",
+    "all": "every tool runs unasked, with your rights on this machine",
+    "none": "no tool may run",
+}
+_MOST_MODELS = 60
+
+
+def of(session: Session, policy: str) -> list[tuple[str, str]]:
+    """Return what there is to know of a session."""
+    model = session.provider
+    rows = [
+        ("alloy", ""),
+        ("model", f"{model.name}/{model.model}"),
+        ("session", f"{session.name}, {len(session.messages)} messages"),
+        ("context", _context(session)),
+        ("cost", f"{session.cost} ({session.usage.total_tokens:,} tokens)"),
+        ("tools", ", ".join(tool.name for tool in session.agent.tools)),
+        ("approve", f"{policy}: {POLICY_MEANING[policy]}"),
+    ]
+    if isinstance(model, VendorProvider):
+        rows.insert(2, ("key", model.key_source))
+        rows.insert(3, ("address", model.base_url))
+    if label := getattr(model, "label", None):
+        rows.insert(2, ("note", str(label)))
+    return rows
+
+
+def ledger(sessions: list[Session]) -> list[list[str]]:
+    """Return a row for each turn of each session, and their sums."""
+    rows = [["session", "turn", "model", "in", "cached", "out", "cost", "status"]]
+    for session in sessions:
+        for number, result in enumerate(session.results, 1):
+            usage = result.usage
+            said = next((m for m in reversed(result.messages) if m.origin), None)
+            rows.append(
+                [
+                    session.name,
+                    str(number),
+                    said.origin.model if said and said.origin else "",
+                    f"{usage.input_tokens:,}",
+                    f"{usage.cache_read_tokens:,}",
+                    f"{usage.output_tokens:,}",
+                    str(result.cost),
+                    result.status.value,
+                ]
+            )
+        total = session.usage
+        rows.append(
+            [
+                session.name,
+                "all",
+                "",
+                f"{total.input_tokens:,}",
+                f"{total.cache_read_tokens:,}",
+                f"{total.output_tokens:,}",
+                str(session.cost),
+                "",
+            ]
+        )
+    return rows
+
+
+def models(word: str) -> list[list[str]]:
+    """Return the models whose name holds a word; without one, a default for each vendor."""
+    rows = [["model", "key", "window"]]
+    if not word:
+        rows += [_row(f"{vendor}/{model}") for vendor, model in DEFAULT_MODELS.items()]
+        local = [name for name, preset in PRESETS.items() if preset.local]
+        rows += [[f"{name}/MODEL", "no key needed", ""] for name in local]
+        rows.append(["demo", "no key needed", ""])
+        return rows
+    names = [f"{vendor}/{model}" for vendor in DEFAULT_MODELS for model in catalog.models(vendor)]
+    found = [name for name in names if word.lower() in name.lower()]
+    rows += [_row(name) for name in found[:_MOST_MODELS]]
+    if len(found) > _MOST_MODELS:
+        rows.append([f"... and {len(found) - _MOST_MODELS} more", "", ""])
+    if not found:
+        rows.append([f"none is listed for {word!r}; any vendor/model can be used", "", ""])
+    return rows
+
+
+def show(rows: Rows) -> None:
+    """Show rows as a table."""
+    publish_table(rows)
+
+
+def say(text: str) -> None:
+    """Show a text as it is."""
+    publish_text(text)
+
+
+def _row(name: str) -> list[str]:
+    made = provider(name)
+    vendor, _, model = name.partition("/")
+    window = catalog.context_window(vendor, model)
+    key = ""
+    if isinstance(made, VendorProvider):
+        key = f"✓ {made.key_source}" if made.has_key else f"✗ set {made.key_variable}"
+    return [name, key, f"{window:,}" if window else ""]
+
+
+def _context(session: Session) -> str:
+    used, window = session.context_tokens, session.context_window
+    if used is None:
+        return f"empty, of {window:,} tokens" if window else "empty"
+    if window is None:
+        return f"{used:,} tokens, window unknown"
+    return f"{used:,} of {window:,} tokens ({used / window:.0%})"

@@ -1,0 +1,145 @@
+"""What the demo reads in a request: the question, what it refers to, what tools answered to it.
+
+Only results of the current exchange count: what follows the last message in which the person said
+something.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Exchange", "Reference", "Result", "read_exchange"]
+
+TOOL = "python"
+
+_REFERENCE = re.compile(r'<reference name="([^"\n]+)">\n?(.*?)\n?</reference>', re.DOTALL)
+_COLUMN = re.compile(r"^\s+(\S.*?): \S", re.MULTILINE)
+_EXPRESSION = (
+    ast.Expression,
+    ast.Name,
+    ast.Attribute,
+    ast.Subscript,
+    ast.Constant,
+    ast.UnaryOp,
+    ast.USub,
+    ast.Load,
+)
+# References to something else than a variable of the person's.
+_NO_VARIABLES = ("In", "error", "last", "plot", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Something that the question refers to with ``@``."""
+
+    name: str
+    body: str
+
+    @property
+    def headline(self) -> str:
+        """The first line of its description, without its name."""
+        return self.body.partition("\n")[0].removeprefix(f"{self.name}: ").strip()
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns in its description, where it has any."""
+        return _COLUMN.findall(self.body)
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether its name can stand in code: nothing but names, attributes and items."""
+        try:
+            tree = ast.parse(self.name, mode="eval")
+        except (SyntaxError, ValueError):
+            return False
+        root = re.split(r"\W", self.name, maxsplit=1)[0]
+        plain = all(isinstance(node, _EXPRESSION) for node in ast.walk(tree))
+        return plain and root not in _NO_VARIABLES
+
+    @property
+    def frame(self) -> str | None:
+        """An expression for it as a pandas DataFrame, or ``None`` where it is no table."""
+        kind = re.search(r"\b(DataFrame|Series)\b", self.headline)
+        if kind is None or not self.is_variable:
+            return None
+        if "polars" in self.headline:
+            return f"{self.name}.to_pandas()" if kind[1] == "DataFrame" else None
+        return self.name if kind[1] == "DataFrame" else f"{self.name}.to_frame()"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the tool answered to call number `number` of this exchange, counted from 1."""
+
+    number: int
+    text: str
+    is_error: bool
+
+    @property
+    def title(self) -> str:
+        """What a citation calls it."""
+        return f"{TOOL} #{self.number}"
+
+    @property
+    def last_line(self) -> str:
+        """Its last line with anything in it: of a traceback, the error itself."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "no output"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """The question that is to be answered now, and what was done for it so far."""
+
+    prompt: str
+    references: tuple[Reference, ...]
+    earlier: tuple[Reference, ...]
+    results: tuple[Result, ...]
+    can_compute: bool
+    thinks: bool
+
+
+def read_exchange(body: Mapping[str, Any]) -> Exchange:
+    """Return the current exchange of a request in Anthropic's format."""
+    messages = [(str(m.get("role")), _blocks(m.get("content"))) for m in body.get("messages", ())]
+    asked = [i for i, (role, blocks) in enumerate(messages) if role == "user" and _said(blocks)]
+    start = asked[-1] if asked else 0
+    said = _said(messages[start][1]) if messages else ""
+    before = [_references(_said(messages[i][1])) for i in asked[:-1]]
+    choice = body.get("tool_choice") or {}
+    return Exchange(
+        prompt=_REFERENCE.sub("", said).strip(),
+        references=_references(said),
+        earlier=next((found for found in reversed(before) if found), ()),
+        results=_results([blocks for _, blocks in messages[start + 1 :]]),
+        can_compute=choice.get("type") != "none"
+        and any(tool.get("name") == TOOL for tool in body.get("tools") or ()),
+        thinks=(body.get("thinking") or {}).get("type") != "disabled",
+    )
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content or () if isinstance(block, dict)]
+
+
+def _said(blocks: Sequence[Mapping[str, Any]]) -> str:
+    texts = (str(block.get("text", "")) for block in blocks if block.get("type") == "text")
+    return "\n\n".join(text for text in texts if text.strip())
+
+
+def _references(said: str) -> tuple[Reference, ...]:
+    return tuple(Reference(name, body) for name, body in _REFERENCE.findall(said))
+
+
+def _results(messages: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[Result, ...]:
+    answers = [b for blocks in messages for b in blocks if b.get("type") == "tool_result"]
+    return tuple(
+        Result(number, _said(_blocks(answer.get("content"))), bool(answer.get("is_error")))
+        for number, answer in enumerate(answers, start=1)
+    )

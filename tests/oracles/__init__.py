@@ -1,0 +1,1 @@
+"""Judges of what we send to a provider."""

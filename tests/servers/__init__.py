@@ -1,0 +1,1 @@
+"""Servers for the tests: raw sockets, no framework, so that they can misbehave as networks do."""

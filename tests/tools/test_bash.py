@@ -1,0 +1,273 @@
+"""`bash` comes back whatever it ran, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from alloy_nb.engine.tool import ToolContext
+from alloy_nb.errors import ToolError
+from alloy_nb.tools import bash
+
+# NAP is a sleep that no other process of this machine could be: it ends in a random number.
+NASTY = {
+    "endless output": "yes",
+    "endless output that is no text": "cat /dev/urandom",
+    "endless line": "tr '\\0' x </dev/zero",
+    "endless errors": "yes >&2",
+    "one sleep": "NAP",
+    "a loop": "while :; do :; done",
+    "ignores TERM": "trap '' TERM; NAP",
+    "ignores all it can": "trap '' TERM INT HUP QUIT USR1; while :; do NAP; done",
+    "answers TERM with output": "trap 'yes' TERM; while :; do NAP; done",
+    "background holds the pipe": "NAP & echo started",
+    "many in the background": "for i in 1 2 3 4 5 6 7 8 9; do NAP & done; echo started",
+    "ignored hangup": "nohup NAP & echo started",
+    "disowned": "NAP & disown; exit 0",
+    "daemon": "setsid NAP >/dev/null 2>&1 </dev/null & echo started",
+    "forked daemon": "setsid -f NAP",
+    "daemon without environment": "setsid -f env -i NAP >/dev/null 2>&1",
+    "daemon that ignores TERM": "trap '' TERM; setsid -f NAP >/dev/null 2>&1; NAP",
+    "daemon twice removed": "(setsid bash -c '(setsid NAP &) ; NAP' &) ; exit 0",
+    "own process groups": "set -m; NAP & NAP & echo started",
+    "no output any more": "exec >&- 2>&-; NAP",
+    "stopped": "kill -STOP $$",
+    "stopped child": "NAP & kill -STOP $!; wait",
+    "reads the terminal": "read answer </dev/tty; NAP",
+    "reads standard input": "cat; NAP",
+    "a pipe of sleepers": "NAP | NAP | NAP",
+    "exec": "exec NAP",
+    "forks without end": "f() { sleep 0.01; f & }; f; NAP",
+}
+
+
+def _run(command: str, context: ToolContext, timeout: int = 10_000) -> str:
+    return asyncio.run(bash(command, timeout, context=context))
+
+
+def _left(nap: str) -> list[psutil.Process]:
+    """Return the processes that have the nap in their command line; init reaps the dead ones."""
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if nap in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+        except psutil.Error:
+            continue
+    return left
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_it_comes_back_and_nothing_stays(name, project, context):
+    nap = f"9{secrets.randbelow(10**9):09}"
+    started, before = time.monotonic(), set(psutil.pids())
+    try:
+        result = _run(NASTY[name].replace("NAP", f"sleep {nap}"), context, 250)
+    except ToolError as error:
+        result = str(error)
+        assert "did not end within 250 ms" in result
+    assert time.monotonic() - started < 3.25
+    assert len(result) < 31_000
+    assert _left(nap) == []
+    assert not any(_works_in(project, pid) for pid in set(psutil.pids()) - before)
+
+
+def _works_in(project: Path, pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(project)
+    except psutil.Error:
+        return False
+
+
+def test_the_result_is_the_output_and_the_exit_code(context):
+    assert _run("printf hi", context) == "hi\nexit code: 0"
+
+
+def test_a_failing_command_is_a_result_too(context):
+    assert _run("echo no >&2; exit 3", context) == "no\n\nexit code: 3"
+
+
+def test_output_and_errors_keep_their_order(context):
+    assert _run("echo 1; echo 2 >&2; echo 3", context).startswith("1\n2\n3\n")
+
+
+def test_death_by_signal_has_the_exit_code_of_shells(context):
+    assert _run("kill -9 $$", context).endswith("exit code: 137")
+
+
+def test_it_runs_in_the_working_directory(project, context):
+    assert _run("pwd", context) == f"{project}\n\nexit code: 0"
+
+
+def test_a_missing_working_directory_is_said_to_be_missing(project):
+    with pytest.raises(ToolError, match="gone does not exist"):
+        _run("pwd", ToolContext(working_directory=project / "gone"))
+
+
+def test_standard_input_is_empty(context):
+    assert _run("cat; read x; echo $?", context) == "1\n\nexit code: 0"
+
+
+def test_a_command_may_begin_with_a_dash(context):
+    assert "-x: command not found" in _run("-x", context)
+
+
+@pytest.mark.parametrize("command", ["a\0b", "x" * 3_000_000])
+def test_a_command_that_bash_cannot_take_is_an_error(command, context):
+    with pytest.raises(ToolError):
+        _run(command, context)
+
+
+def test_broken_utf8_is_replaced(context):
+    assert _run(r"printf 'a\xff\xc3\xa9\xe2\x82'", context) == "a\ufffdé\ufffd\nexit code: 0"
+
+
+def test_thirty_thousand_characters_are_not_cut(context):
+    result = _run("head -c 30000 /dev/zero | tr '\\0' x", context)
+    assert result == "x" * 30_000 + "\nexit code: 0"
+
+
+def test_longer_output_keeps_both_ends_and_says_how_much_was_cut(context):
+    result = _run("seq 100000", context)
+    output = result.removesuffix("\nexit code: 0")
+    assert len(output) <= 30_000
+    assert output.startswith("1\n2\n")
+    assert output.endswith("99999\n100000\n")
+    head, _, rest = output.partition("\n[... ")
+    count, _, tail = rest.partition(" characters of the output were cut ...]\n")
+    assert int(count.replace(",", "")) == 588_895 - len(head) - len(tail)
+
+
+def test_what_was_printed_before_the_timeout_is_told(context):
+    with pytest.raises(ToolError, match=r"within 300 ms[^\n]*\nhello"):
+        _run("echo hello; sleep 50", context, 300)
+
+
+def test_output_through_process_substitution_is_waited_for(context):
+    assert _run("exec > >(sleep 0.1; sed s/a/b/); echo a", context) == "b\n\nexit code: 0"
+
+
+def test_the_model_hears_of_background_processes_that_were_stopped(context):
+    assert "[2 processes left in the background, now stopped]" in _run(
+        "sleep 70 & sleep 71 & echo", context
+    )
+
+
+def test_keys_are_not_in_the_environment(context, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-canary")
+    monkeypatch.setenv("HARMLESS", "stays")
+    result = _run("env", context)
+    assert "canary" not in result
+    assert "HARMLESS=stays" in result
+
+
+def test_restricted_bash_cannot_leave_its_directory(context):
+    restricted = replace(context, values={"bash_restricted": True})
+    assert "restricted" in _run("cd /", restricted)
+    assert _run("cd /; pwd", context).startswith("/\n")
+
+
+def test_progress_shows_the_last_line_now_and_then(context):
+    lines: list[str] = []
+    context = replace(context, progress=lines.append)
+    _run("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i; sleep 0.05; done", context)
+    assert lines[0] == "line 1"
+    assert 2 <= len(lines) <= 4
+    assert all(line.startswith("line ") for line in lines)
+
+
+def test_cancelling_kills_the_command_and_is_not_swallowed(context):
+    nap = f"9{secrets.randbelow(10**9):09}"
+
+    async def scene() -> float:
+        task = asyncio.create_task(
+            bash(f"trap '' TERM; setsid sleep {nap} & sleep {nap}", context=context)
+        )
+        while not _left(nap):
+            await asyncio.sleep(0.02)
+        start = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - start
+
+    assert asyncio.run(scene()) < 1.0
+    assert _left(nap) == []
+
+
+def test_commands_run_side_by_side(context):
+    async def scene() -> None:
+        await asyncio.gather(*(bash("sleep 0.4", context=context) for _ in range(12)))
+
+    start = time.monotonic()
+    asyncio.run(scene())
+    assert time.monotonic() - start < 3
+
+
+def test_no_descriptor_stays_open(context):
+    _run("true", context)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        _run("sleep 5 & echo", context)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_executor_takes_the_place_of_the_shell(project, context):
+    def executor(command, working_dir):
+        return f"{command} in {working_dir}", 7
+
+    context = replace(context, values={"bash_executor": executor, "bash_restricted": True})
+    assert _run("ls", context) == f"ls in {project}\nexit code: 7"
+
+
+def test_an_executor_may_be_asynchronous(context):
+    async def executor(command, working_dir):
+        return b"bytes", 0
+
+    assert _run("ls", replace(context, values={"bash_executor": executor})).startswith("bytes\n")
+
+
+def test_an_executor_that_fails_is_reported(context):
+    def executor(command, working_dir):
+        raise TimeoutError("no container")
+
+    with pytest.raises(ToolError, match="Executor crashed: TimeoutError: no container"):
+        _run("ls", replace(context, values={"bash_executor": executor}))
+
+
+def test_an_executor_is_held_to_the_timeout_and_the_limit(context):
+    slow = replace(context, values={"bash_executor": lambda *_: time.sleep(1)})
+    with pytest.raises(ToolError, match="within 100 ms"):
+        _run("ls", slow, 100)
+    loud = replace(context, values={"bash_executor": lambda *_: ("x" * 90_000, 0)})
+    assert len(_run("ls", loud)) <= 30_020
+
+
+def test_without_bash_there_is_one_sentence(context, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ToolError, match="There is no bash on this computer"):
+        _run("ls", context)
+
+
+def test_a_person_is_asked_about_the_exact_command():
+    command = "git log\n; rm -rf ~"
+    assert bash.subject_of({"command": command, "timeout": 5}) == command
+    assert bash.risk == "run"
+
+
+@pytest.mark.slow
+def test_ten_seconds_of_yes_take_little_memory(context):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ToolError) as caught:
+        _run("yes", context, 10_000)
+    assert len(str(caught.value)) < 31_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
