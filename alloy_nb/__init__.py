@@ -18,24 +18,25 @@ In Python::
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from alloy_nb import errors, events, messages
-from alloy_nb.engine.agent import Agent, arun, astream, run, stream
-from alloy_nb.engine.approval import Decision
-from alloy_nb.engine.budget import Budget
-from alloy_nb.engine.middleware import Middleware
-from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
-from alloy_nb.engine.session import Session
-from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
-from alloy_nb.errors import AlloyError, ConfigError, ProviderError, ToolError
-from alloy_nb.messages import Citation, Document, Image, Message, Text, Thinking
-from alloy_nb.providers import Anthropic, ModelOptions, OpenAICompat, catalog, provider
-from alloy_nb.tools import bash, edit, read, write
-from alloy_nb.usage import Cost, Usage
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from alloy_nb import errors, events, messages
+    from alloy_nb.engine.agent import Agent, arun, astream, run, stream
+    from alloy_nb.engine.approval import Decision
+    from alloy_nb.engine.budget import Budget
+    from alloy_nb.engine.middleware import Middleware
+    from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
+    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
+    from alloy_nb.errors import AlloyError, ConfigError, ProviderError, ToolError
+    from alloy_nb.messages import Citation, Document, Image, Message, Text, Thinking
+    from alloy_nb.providers import Anthropic, ModelOptions, OpenAICompat, catalog, provider
+    from alloy_nb.tools import bash, edit, read, write
+    from alloy_nb.usage import Cost, Usage
 
 __all__ = [
     "Agent",
@@ -85,10 +86,44 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+# Where each public name lives. It is imported when it is first used, so that a notebook's first
+# cell, a worker or a command line that needs one of them does not wait for all the others.
+_HOMES = {
+    "engine.agent": ("Agent", "arun", "astream", "run", "stream"),
+    "engine.approval": ("Decision",),
+    "engine.budget": ("Budget",),
+    "engine.middleware": ("Middleware",),
+    "engine.run": ("Result", "Run", "RunStatus", "ToolRecord"),
+    "engine.session": ("Session",),
+    "engine.tool": ("Tool", "ToolContext", "ToolOutput", "tool"),
+    "errors": ("AlloyError", "ConfigError", "ProviderError", "ToolError"),
+    "messages": ("Citation", "Document", "Image", "Message", "Text", "Thinking"),
+    "providers": ("Anthropic", "ModelOptions", "OpenAICompat", "catalog", "provider"),
+    "tools": ("bash", "edit", "read", "write"),
+    "usage": ("Cost", "Usage"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("errors", "events", "messages")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home and keep it (PEP 562)."""
+    if name in _MODULES:
+        return import_module(f"alloy_nb.{name}")
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"alloy_nb.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
+
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; ``%load_ext alloy_nb`` calls this."""
-    # Importing the package must not import IPython: scripts and workers do without it.
     from alloy_nb.notebook.extension import load
 
     load(shell)

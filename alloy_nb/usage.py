@@ -23,7 +23,7 @@ class Usage(BaseModel):
     `output_tokens`. `unreported` is the number of replies for which the vendor gave no counts.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -64,7 +64,7 @@ class Cost(BaseModel):
     be; then :attr:`usd` is ``None``, because a sum with an unknown part is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     known: Decimal = Decimal(0)
     complete: bool = True

@@ -454,7 +454,8 @@ class Transcript:
 
     @property
     def _has_said(self) -> bool:
-        return any(isinstance(s, TextSegment | ThinkingSegment | ToolSegment) for s in self.segments)
+        said = (TextSegment, ThinkingSegment, ToolSegment)
+        return any(isinstance(segment, said) for segment in self.segments)
 
     # --- bookkeeping --------------------------------------------------------------------------
 

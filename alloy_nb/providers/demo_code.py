@@ -153,7 +153,7 @@ _DIFFERENCE = '''
                 continue
             gap = (inside.mean() - others.mean()) / spread
             t = gap * (len(inside) * len(others) / (len(inside) + len(others))) ** 0.5
-            if abs(t) > abs(best_t):
+            if abs(best_t) < abs(t) < float("inf"):
                 best_t = t
                 best = {{
                     "value": member[:{name_length}],

@@ -297,7 +297,7 @@ def _claims(overview: _Overview, found: Sequence[Fact]) -> Iterator[_Claim]:
                 yield _difference(fact)
             case "correlation" if abs(fact["correlation"]) >= _WEAKEST_CORRELATION:
                 yield from _correlation(fact)
-            case "outliers":
+            case "outliers" if None not in (fact["low"], fact["high"]):
                 yield _outliers(fact)
 
 

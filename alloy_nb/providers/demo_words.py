@@ -72,7 +72,6 @@ def cited(text: str, source: Fact | Result) -> Text:
         "document_title": result.title,
         "start_char_index": start,
         "end_char_index": start + len(quote),
-        "file_id": None,
     }
     citation = Citation(kind="document", title=result.title, quote=quote, raw=raw)
     return Text(text=text, citations=(citation,))
