@@ -7,9 +7,7 @@ valid, a refusal, an exception, ``sys.exit``, a time limit, an interrupt.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +19,7 @@ from alloy_nb.engine.approval import Decision
 from alloy_nb.engine.middleware import Middleware, around_tool
 from alloy_nb.engine.run import Run, ToolRecord
 from alloy_nb.engine.tool import Tool, ToolContext, content_of
+from alloy_nb.engine.workers import in_thread
 from alloy_nb.errors import Halted, ToolError
 from alloy_nb.events import ApprovalAsked, ToolFinished, ToolProgress, ToolStarted
 from alloy_nb.messages import Document, Image, Text, ToolCall, ToolResult
@@ -197,7 +196,7 @@ class Executor:
             return await run()
         if tool.main_thread:
             return await portal.on_host(run)
-        return await _in_thread(run)
+        return await in_thread(run)
 
     def _context_for(self, call: ToolCall, limit: float | None) -> ToolContext:
         loop = asyncio.get_running_loop()
@@ -218,42 +217,6 @@ class Executor:
             pending.seconds = time.monotonic() - pending.started
         pending.result = result
         self._run.emit(ToolFinished(pending.call, result, pending.seconds, pending.data))
-
-
-async def _in_thread(function: Callable[[], Any]) -> Any:
-    """Run a plain function in a thread of its own.
-
-    A pool would make the seventh tool of a message wait on a small machine, and Python joins its
-    threads at exit, so that a tool that hangs would hang the kernel's end.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Any] = loop.create_future()
-    context = contextvars.copy_context()
-
-    def settle(value: Any, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(value)
-        else:
-            done.set_exception(error)
-
-    def work() -> None:
-        value: Any = None
-        failure: BaseException | None = None
-        try:
-            value = context.run(function)
-        except StopIteration as error:  # a future cannot hold it
-            failure = RuntimeError(repr(error))
-        except BaseException as error:  # whatever a tool raises is its result
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, value, failure)
-        except RuntimeError:
-            log.debug("A tool ended after the loop was closed")
-
-    threading.Thread(target=work, name="alloy-tool", daemon=True).start()
-    return await done
 
 
 def _subject(tool: Tool, call: ToolCall) -> str:

@@ -32,8 +32,11 @@ def show(result: Result) -> None:
         if not hasattr(shell, "kernel"):
             print(repr(result))  # noqa: T201  # a terminal has printed Out[n]: already
         return
-    canvas = canvas_for(_transcripts.get(result) or _transcript_of(result), shell)
-    canvas.finish()
+    transcript = _transcripts.get(result) or _transcript_of(result)
+    if result.error:
+        # Where it was asked, this stood below the answer as the cell's error.
+        transcript.failed(result.error)
+    canvas_for(transcript, shell).finish()
 
 
 def _transcript_of(result: Result) -> Transcript:
@@ -42,8 +45,6 @@ def _transcript_of(result: Result) -> Transcript:
         segment = TextSegment(finished=True)
         segment.add(result.text)
         transcript.segments.append(segment)
-    if result.error:
-        transcript.failed(result.error)
     transcript.segments.append(_footer(result))
     transcript.finished = True
     return transcript

@@ -30,6 +30,7 @@ _ENDLESS = 8192
 # A fence's info string is repeated in each piece, so a hostile one is not taken whole.
 _INFO = 40
 
+_NO_KEY = re.compile(r"[^A-Za-z0-9._~+/=-]")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 _parser = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -133,7 +134,7 @@ class Splitter:
             case "bullet_list_open" | "ordered_list_open":
                 return self._take_items(source, starts)
             case "paragraph_open" if len(source) - starts[first] >= _ENDLESS:
-                at = max(source.rfind("\n", 0, -1), source.rfind(" ", 0, -1)) + 1 - shift
+                at = _gap(source) - shift
                 if at <= 0 or not self.pending[at:].strip() or not self.pending[:at].strip():
                     return None
                 piece = Piece(self.pending[:at], opening=self.opening, open=True)
@@ -173,6 +174,15 @@ class Splitter:
 def _line_starts(source: str) -> list[int]:
     """Return the offset of each line, and of the end."""
     return [0, *(found.end() for found in _LINE.finditer(source))]
+
+
+def _gap(source: str) -> int:
+    """Return where an endless paragraph may be cut: nowhere inside what might be a key."""
+    space = max(source.rfind("\n", 0, -1), source.rfind(" ", 0, -1)) + 1
+    if space > 0 or len(source) < 2 * _ENDLESS:
+        return space
+    found = [0, *(gap.end() for gap in _NO_KEY.finditer(source, 0, len(source) - 1))]
+    return found[-1]
 
 
 def _fence(line: str, block: Token) -> tuple[str, str]:

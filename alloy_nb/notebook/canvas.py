@@ -13,6 +13,7 @@ made there land in the right cell because the context was copied when the run wa
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -152,7 +153,7 @@ class NotebookCanvas:
         self.outputs: list[Output] = []
         self._publish = publish
         self._clock = clock
-        self._views: list[_View] = []
+        self._views: dict[int, _View] = {}
         self._changed: list[Output] = []
         self._phase: Output | None = None
         self._timer: Timer | None = None
@@ -169,7 +170,9 @@ class NotebookCanvas:
             return
         self._drawing = True
         self._cancel()
-        self._timer = self._time.call_later(max(0.0, self._next - self.now), self._frame)
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop()
+        self._later(self._next - self.now)
 
     def finish(self) -> None:
         """Draw every output in its last form."""
@@ -185,14 +188,8 @@ class NotebookCanvas:
 
     @property
     def now(self) -> float:
-        """Seconds of the clock."""
-        return self._time.time()
-
-    @property
-    def _time(self) -> Clock:
-        if self._clock is None:
-            self._clock = asyncio.get_running_loop()
-        return self._clock
+        """Seconds of the clock; without a loop there are no frames and any clock will do."""
+        return time.monotonic() if self._clock is None else self._clock.time()
 
     def output(self) -> Output:
         """Return the output for the next part, in the order of the transcript."""
@@ -219,21 +216,24 @@ class NotebookCanvas:
         self._drawing = False
         if self._closed:
             return
+        begin = self.now
         self._draw(final=False)
         live = self._send()
         now = self.now
         self._credit = min(_BURST, self._credit + _RATE * (now - self._last)) - live
         self._last = now
-        self._next = now + max(_FRAME, -self._credit / _RATE)
+        # At least half of the loop's time is left to others, however slow the text is to draw.
+        self._next = now + max(_FRAME, -self._credit / _RATE, now - begin)
         if not self.transcript.finished:
             # Nothing may come for a while, and the reader should see that time passes.
-            self._timer = self._time.call_later(max(1.0, self._next - now), self._frame)
+            self._later(max(1.0, self._next - now))
 
     def _draw(self, *, final: bool) -> None:
-        segments = self.transcript.segments
-        for position in range(len(self._views), len(segments)):
-            self._views.append(_view(self, segments[position], position))
-        for view in self._views:
+        # By identity, not by position: a notice may come in above a footer that is drawn already.
+        for position, segment in enumerate(self.transcript.segments):
+            view = self._views.get(id(segment))
+            if view is None:
+                view = self._views[id(segment)] = _view(self, segment, position)
             view.draw(final=final)
         if not final:
             self._draw_phase()
@@ -272,6 +272,10 @@ class NotebookCanvas:
                 live += _ENVELOPE + sum(len(text.encode()) for text in data.values())
         self._changed.clear()
         return live
+
+    def _later(self, delay: float) -> None:
+        if self._clock is not None:
+            self._timer = self._clock.call_later(max(0.0, delay), self._frame)
 
     def _cancel(self) -> None:
         if self._timer is not None:

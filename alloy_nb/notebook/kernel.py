@@ -14,7 +14,10 @@ import contextlib
 import inspect
 import itertools
 import linecache
+import signal
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from types import CodeType
@@ -23,13 +26,15 @@ from typing import Any
 from IPython.display import publish_display_data
 from IPython.utils.capture import RichOutput, capture_output
 
-from alloy_nb.engine.tool import Tool, tool
+from alloy_nb.engine.tool import Tool, ToolContext, tool
 from alloy_nb.errors import ToolError
 
 __all__ = ["python_tool"]
 
 _numbers = itertools.count(1)
 _MOST_CHARACTERS = 20_000
+_STOP_SECONDS = 2.0
+_MISSING = object()
 
 
 def python_tool(shell: Any) -> Tool:
@@ -43,13 +48,14 @@ def python_tool(shell: Any) -> Tool:
         max_result_chars=_MOST_CHARACTERS,
         subject=_subject,
     )
-    def python(code: str) -> str:
+    def python(code: str, context: ToolContext) -> str:
         """Run Python code in the user's Jupyter kernel, where their variables are.
 
         Returns what was printed, and the value of the last expression. Variables that the code
         sets stay, for the next call and for the user.
         """
-        return _run(shell, code)
+        limit = None if context.deadline is None else context.deadline - time.monotonic()
+        return _run(shell, code, limit)
 
     return python.with_options(
         description="Run Python code in the user's live Jupyter kernel, where their variables are. "
@@ -62,30 +68,54 @@ def _subject(arguments: Mapping[str, Any]) -> str:
     return str(arguments.get("code", ""))
 
 
-def _run(shell: Any, code: str) -> str:
+def _run(shell: Any, code: str, limit: float | None) -> str:
     filename = f"<alloy python {next(_numbers)}>"
     body, last = _compiled(code, filename)
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
-    value, failure = None, None
-    with capture_output() as captured, _no_input():
-        try:
-            if body is not None:
-                _execute(body, shell.user_ns)
-            if last is not None:
-                value = _execute(last, shell.user_ns)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit too: a tool must not end the kernel
-            failure = _traceback(error, filename)
-    for output in captured.outputs:
-        publish_display_data(data=output.data, metadata=output.metadata)  # type: ignore[no-untyped-call]  # IPython has no annotation
-    parts = [captured.stdout, captured.stderr, *map(_described, captured.outputs)]
-    if value is not None:
-        parts.append(_text_of(shell, value))
+    shown, failure = None, None
+    captured = None
+    try:
+        with capture_output() as captured, _guarded(shell) as complaints:
+            try:
+                with _at_most(limit):
+                    if body is not None:
+                        _execute(body, shell.user_ns)
+                    if last is not None:
+                        shown = _text_of(shell, _execute(last, shell.user_ns))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # SystemExit too: a tool must not end the kernel
+                failure = _traceback(error, filename)
+            finally:
+                _draw_figures()
+    finally:
+        # Also what was displayed before an interrupt: the user has waited for it.
+        for output in captured.outputs if captured is not None else ():
+            _publish(output)
+    parts = [captured.stdout, captured.stderr, *map(_described, captured.outputs), *complaints]
+    if shown is not None:
+        parts.append(shown)
     text = "\n".join(part.rstrip("\n") for part in parts if part and part.strip())
     if failure is not None:
         raise ToolError(f"{text}\n{failure}".lstrip("\n"))
     return text or "(no output)"
+
+
+def _publish(output: RichOutput) -> None:
+    """Show in the cell what the code displayed; an update of an output updates it."""
+    publish_display_data(  # type: ignore[no-untyped-call]  # IPython has no annotation
+        data=output.data,
+        metadata=output.metadata,
+        transient=output.transient,
+        update=output.update,
+    )
+
+
+def _draw_figures() -> None:
+    """Draw the figures that the code left open now, not below the answer when the cell ends."""
+    inline = sys.modules.get("matplotlib_inline.backend_inline")
+    if inline is not None:
+        inline.flush_figures()
 
 
 def _compiled(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
@@ -114,44 +144,119 @@ def _execute(code: CodeType, namespace: dict[str, Any]) -> Any:
 def _awaited(coroutine: Any) -> Any:
     """Run code with a top-level ``await``; this thread may have a loop of its own already."""
     outcome: list[Any] = []
+    loop = asyncio.new_event_loop()
 
     def work() -> None:
         try:
-            outcome.append((asyncio.run(coroutine), None))
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                outcome.append((runner.run(coroutine), None))
         except BaseException as error:  # carried over to the thread that asked
             outcome.append((None, error))
 
     thread = threading.Thread(target=work, name="alloy-await", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # the user's interrupt, or the limit of time: the code stops with us
+        with contextlib.suppress(RuntimeError):  # it ended in this moment, and its loop with it
+            loop.call_soon_threadsafe(_cancel_all, loop)
+        thread.join(_STOP_SECONDS)
+        raise
     value, error = outcome[0]
     if error is not None:
         raise error
     return value
 
 
-@contextlib.contextmanager
-def _no_input() -> Iterator[None]:
-    """Let ``input()`` fail at once: the model cannot type, and the user was not asked."""
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
-    def refuse(*_: Any) -> str:
+
+class _TimeIsUp(BaseException):
+    """The code ran into its limit; no ``except Exception`` of its own may swallow that."""
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float | None) -> Iterator[None]:
+    """Stop the code at its limit of time.
+
+    It holds the main thread, which nobody else could free: the cell would never end. The alarm
+    rings again each second, for code that catches everything.
+    """
+    alarm = getattr(signal, "SIGALRM", None)  # Windows has none
+    if seconds is None or alarm is None or not _on_main_thread():
+        yield
+        return
+    armed = True
+
+    def ring(*_: Any) -> None:
+        if armed:
+            raise _TimeIsUp
+
+    before = signal.signal(alarm, ring)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1.0)
+    try:
+        yield
+    except _TimeIsUp:
+        armed = False
+        raise TimeoutError(f"stopped at the limit of {seconds:.3g} s") from None
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(alarm, before)
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def _guarded(shell: Any) -> Iterator[list[str]]:
+    """Keep the code from what only the user may do; yield what IPython says of failed reprs."""
+    complaints: list[str] = []
+
+    def refuse_input(*_: Any) -> str:
         raise RuntimeError("input() does not work in a tool; ask the user in your answer instead")
 
-    kept = builtins.input
-    builtins.input = refuse
+    def refuse_exit() -> None:
+        raise SystemExit("a tool cannot end the user's kernel")
+
+    def keep(exc_tuple: Any = None, *_: Any, **__: Any) -> None:
+        error = exc_tuple[1] if exc_tuple else sys.exception()
+        if error is not None:
+            told = "".join(traceback.format_exception_only(error)).strip()
+            complaints.append(f"(could not be shown: {told})")
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_replaced(builtins, "input", refuse_input))
+        # exit() and quit() of IPython end the kernel without a SystemExit.
+        stack.enter_context(_replaced(shell, "ask_exit", refuse_exit))
+        # It would print in the user's cell.
+        stack.enter_context(_replaced(shell, "showtraceback", keep))
+        yield complaints
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    kept = vars(owner).get(name, _MISSING)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        builtins.input = kept
+        if kept is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, kept)
 
 
-def _text_of(shell: Any, value: Any) -> str:
-    """Return a value as the notebook would print it."""
+def _text_of(shell: Any, value: Any) -> str | None:
+    """Return a value as the notebook would print it; one that displays itself has no text."""
+    if value is None:
+        return None
     data, _ = shell.display_formatter.format(value, include={"text/plain"})
     text = data.get("text/plain")
-    return (
-        text if isinstance(text, str) else f"<{type(value).__name__}, which has no readable repr>"
-    )
+    return text if isinstance(text, str) else None
 
 
 def _described(output: RichOutput) -> str:

@@ -72,6 +72,7 @@ class Alloy(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.sessions: dict[str, Session] = {}
+        self._chosen: Provider | None = None
         if self.nested_loop:
             nesting.allow_nested_loops()
 
@@ -81,7 +82,7 @@ class Alloy(Magics):
     def alloy(self, line: str, cell: str | None = None, local_ns: Any = None) -> Result | None:  # noqa: D102  # set below
         words = parse(line, cell=cell)
         try:
-            if words.flags.get("help"):
+            if words.flags.get("help") or (cell is None and words.prompt == "?"):
                 status.say(usage())
                 return None
             if words.command is not None:
@@ -156,8 +157,8 @@ class Alloy(Magics):
                 self.shell.user_ns[output] = result
 
     def _nothing_asked(self, words: Words, cell: str | None) -> None:
-        if cell is None and not words.flags:
-            status.show(self._status())
+        if cell is None and words.flags.keys() <= {"session"}:
+            self._show_status(words)
             return
         form = "%%alloy [FLAGS]\nPROMPT" if cell is not None else "%alloy [FLAGS] PROMPT"
         raise UsageError(f"There is no prompt. Write:\n{form}\nSee %alloy help.")
@@ -169,7 +170,7 @@ class Alloy(Magics):
         if name not in self.sessions:
             model, effort = split_effort(self.model)
             self.sessions[name] = Session(
-                provider=provider(model) if model else default_provider(),
+                provider=self._chosen or (provider(model) if model else default_provider()),
                 name=name,
                 tools=[python_tool(self.shell), read, write, edit, bash],
                 system_prompt=self.system_prompt,
@@ -198,24 +199,30 @@ class Alloy(Magics):
         if change["new"]:
             nesting.allow_nested_loops()
 
-    @observe("model", "effort")
-    def _apply_model(self, change: Any) -> None:
-        """Let the sessions that are open follow ``%config Alloy.model``."""
-        if not getattr(self, "sessions", None):
+    @observe("model", "effort", "max_cost", "max_turns", "tool_timeout", "system_prompt")
+    def _apply(self, change: Any) -> None:
+        """Let the sessions that are open follow ``%config Alloy``."""
+        name, value = change["name"], change["new"]
+        sessions = list(getattr(self, "sessions", {}).values())
+        if name == "model":
+            self._chosen = None
+            if value and sessions:
+                self._set_model(value, None, sessions)
             return
-        if change["name"] == "model" and change["new"]:
-            self._set_model(change["new"], None)
-        elif change["name"] == "effort":
-            for session in self.sessions.values():
-                session.configure(effort=change["new"] or None)
+        for session in sessions:
+            if name == "max_cost":
+                session.configure(budget=_budget(value, session))
+            else:
+                session.configure(**{name: value if name != "effort" else value or None})
 
-    def _set_model(self, spec: str, base_url: str | None) -> None:
+    def _set_model(self, spec: str, base_url: str | None, sessions: list[Session]) -> Provider:
         model, effort = split_effort(spec)
         chosen = self._provider(model, base_url)
-        for session in self.sessions.values():
+        for session in sessions:
             session.set_model(chosen)
             if effort:
                 session.configure(effort=effort)
+        return chosen
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -232,19 +239,23 @@ class Alloy(Magics):
         }
 
     def _model(self, words: Words) -> None:
+        """Show the model, or choose it: for one session that is named, else for all."""
         if not words.arguments:
-            status.show(self._status())
+            self._show_status(words)
             return
-        session = self.session(words.flags.get("session") or "main")
-        self._set_model(words.arguments[0], words.flags.get("base_url"))
-        self._remember_model(words.arguments[0], words.flags.get("base_url"))
-        status.say(f"{session.provider.name}/{session.provider.model} answers from now on.")
-
-    def _remember_model(self, spec: str, base_url: str | None) -> None:
-        """Let sessions that begin later use the same model, where its name alone finds it."""
-        if base_url is None:
-            with contextlib.suppress(AlloyError):
-                self.set_trait("model", spec)
+        spec, base_url = words.arguments[0], words.flags.get("base_url")
+        named = words.flags.get("session")
+        session = self.session(named or "main")
+        sessions = [session] if named else list(self.sessions.values())
+        chosen = self._set_model(spec, base_url, sessions)
+        if not named:
+            # Sessions that begin later use the same, at the same address.
+            if base_url is None:
+                with contextlib.suppress(AlloyError):
+                    self.set_trait("model", spec)
+            self._chosen = chosen
+        whose = f" in {named}" if named else ""
+        status.say(f"{chosen.name}/{chosen.model} answers from now on{whose}.")
 
     def _models(self, words: Words) -> None:
         status.show(status.models(words.arguments[0] if words.arguments else ""))
@@ -272,8 +283,18 @@ class Alloy(Magics):
         path = export.write(session, Path(words.arguments[0]).expanduser())
         status.say(f"{len(session.messages)} messages written to {path}.")
 
-    def _status(self) -> list[tuple[str, str]]:
-        return status.of(self.session(), self.approve)
+    def _show_status(self, words: Words) -> None:
+        session = self.session(words.flags.get("session") or "main")
+        status.show(status.of(session, self.approve))
+
+
+def _budget(limit: float, session: Session) -> Budget | None:
+    """Return a limit that counts what the session has spent already."""
+    if not limit:
+        return None
+    budget = Budget(limit)
+    budget.settle(Decimal(0), session.cost)
+    return budget
 
 
 def _dollars(text: str) -> Decimal:

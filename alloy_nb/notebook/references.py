@@ -13,8 +13,9 @@ from typing import Any
 
 __all__ = ["Resolved", "describe", "resolve"]
 
-# Not after a word, a dot or another @: a@b.c and @@x are no references; \@x is meant literally.
-_REFERENCE = re.compile(r"(?<![\w.@\\])@([A-Za-z_]\w*)")
+# Not after a word, a dot, a slash or another @: a@b.c, example.org/@ada and @@x are no references;
+# \@x is meant literally.
+_REFERENCE = re.compile(r"(?<![\w./@\\])@([A-Za-z_]\w*)")
 _MOST_COLUMNS = 200
 _LONGEST_NAME = 120
 
@@ -61,7 +62,7 @@ def _kind(value: Any) -> str:
     if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
         size = " × ".join(str(n) for n in shape) or "scalar"
         dtype = getattr(value, "dtype", None)
-        return f"{kind}, shape {size}" + (f", {dtype}" if dtype is not None else "")
+        return f"{kind}, shape {size}" + (f", {_dtype(dtype)}" if dtype is not None else "")
     if isinstance(value, (str, bytes, list, tuple, dict, set, frozenset)):
         return f"{kind}, length {len(value)}"
     return kind
@@ -71,9 +72,8 @@ def _columns(value: Any) -> list[str]:
     if not _is_table(value):
         return []
     names, types = list(value.columns), list(value.dtypes)
-    rows = [f"  {_column_name(name)}: {dtype}" for name, dtype in zip(names, types, strict=False)][
-        :_MOST_COLUMNS
-    ]
+    pairs = list(zip(names, types, strict=False))[:_MOST_COLUMNS]
+    rows = [f"  {_column_name(name)}: {_dtype(dtype)}" for name, dtype in pairs]
     if len(names) > _MOST_COLUMNS:
         rows.append(f"  ... and {len(names) - _MOST_COLUMNS} more columns")
     return rows
@@ -87,6 +87,16 @@ def _is_table(value: Any) -> bool:
         and hasattr(value, "dtypes")
         and len(getattr(value, "shape", ())) == 2
     )
+
+
+def _dtype(dtype: Any) -> str:
+    """Return the name of a type of values; some types list values of the data in theirs."""
+    kind = type(dtype).__name__
+    if kind == "Enum" and hasattr(dtype, "categories"):  # Polars: Enum(categories=['Ada', ...])
+        return f"Enum of {len(dtype.categories)} categories"
+    if kind == "SparseDtype":  # pandas: Sparse[int64, 7], where 7 is the value that fills
+        return f"Sparse[{dtype.subtype}]"
+    return _column_name(dtype)
 
 
 def _column_name(name: Any) -> str:

@@ -45,8 +45,11 @@ def rewrite(tokens: Sequence[Token]) -> str:
 
 
 def entities(text: str) -> str:
-    """Return `text` with all punctuation as entities: literal in HTML, Markdown and MathJax."""
-    return re.sub(r"[^\w\s.,/ -]|[_\n]", lambda found: f"&#{ord(found[0])};", text)
+    """Return `text` with all its ASCII punctuation that means something as entities.
+
+    It is literal in HTML, Markdown and MathJax alike.
+    """
+    return re.sub(r"[!-+:-@\[-`{-~\n]", lambda found: f"&#{ord(found[0])};", text)
 
 
 def fence(content: str, info: str = "") -> str:

@@ -36,7 +36,7 @@ class TerminalCanvas:
         self._transcript = transcript
         self._write = write or _to_stdout
         self._colour = colour
-        self._position = 0
+        self._written: set[int] = set()
         self._read = 0
         self._held = ""
         self._column = 0
@@ -55,9 +55,9 @@ class TerminalCanvas:
             self._closed = True
 
     def _advance(self, *, final: bool) -> None:
-        segments = self._transcript.segments
-        while self._position < len(segments):
-            segment = segments[self._position]
+        for segment in self._transcript.segments:
+            if id(segment) in self._written:
+                continue
             done = final or is_done(segment)
             if isinstance(segment, TextSegment):
                 self._text(segment, done=done)
@@ -65,7 +65,7 @@ class TerminalCanvas:
                 self._card(segment)
             if not done:
                 return
-            self._position += 1
+            self._written.add(id(segment))
             self._read = 0
 
     def _text(self, segment: TextSegment, *, done: bool) -> None:

@@ -22,12 +22,28 @@ _ASKS = re.compile(
 )
 
 
+_TRIPLE = re.compile(r"\"\"\"|'''")
+
+
 def keep_question_marks(lines: list[str]) -> list[str]:
     """Rewrite ``%alloy ...?`` to a call; a cell magic's body is nobody's to rewrite."""
     first = next((line for line in lines if line.strip()), "")
     if first.lstrip().startswith("%%"):
         return lines
-    return [_rewritten(line) for line in lines]
+    rewritten: list[str] = []
+    quote = ""  # the quotation marks of the long string that a line begins in
+    for line in lines:
+        rewritten.append(line if quote else _rewritten(line))
+        if quote or not line.lstrip().startswith(("%", "!", "#")):
+            quote = _open_string(line, quote)
+    return rewritten
+
+
+def _open_string(line: str, quote: str) -> str:
+    """Return the quotation marks of the long string that is open at the end of a line."""
+    for mark in _TRIPLE.findall(line):
+        quote = mark if not quote else "" if mark == quote else quote
+    return quote
 
 
 def _rewritten(line: str) -> str:

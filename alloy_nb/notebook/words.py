@@ -7,7 +7,6 @@ character. ``--`` ends the flags, for prompts that begin like one or with the na
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -42,6 +41,8 @@ class Command:
     meaning: str
     most: int
     """How many words may follow; more make it a prompt that only looks like a command."""
+    flags: tuple[str, ...] = ()
+    """The keys of the flags that mean something to it; others are refused, not ignored."""
 
 
 FLAGS: Sequence[Flag] = (
@@ -69,12 +70,18 @@ FLAGS: Sequence[Flag] = (
 )
 
 COMMANDS: Sequence[Command] = (
-    Command("model", "[MODEL[:EFFORT]]", "show the model, or answer with another from now on", 1),
+    Command(
+        "model",
+        "[MODEL[:EFFORT]]",
+        "show the model, or answer with another from now on",
+        1,
+        ("session", "base_url"),
+    ),
     Command("models", "[WORD]", "list models, and whether there is a key for them", 1),
     Command("approve", "[POLICY]", "show or set which tools may run: ask, read, all, none", 1),
-    Command("reset", "", "forget the conversation; settings and costs stay", 0),
+    Command("reset", "", "forget the conversation; settings and costs stay", 0, ("session",)),
     Command("cost", "", "show what this session used and cost", 0),
-    Command("export", "FILE", "write the conversation to FILE.md or FILE.json", 1),
+    Command("export", "FILE", "write the conversation to FILE.md or FILE.json", 1, ("session",)),
     Command("help", "", "show this", 0),
 )
 _BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
@@ -152,18 +159,30 @@ def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
-    more, rest, _ = _flags(rest)
-    try:
-        words = shlex.split(rest)
-    except ValueError:
-        words = rest.split()
-    if len(words) > command.most:
-        takes = command.arguments or "nothing"
-        raise UsageError(
-            f"%alloy {command.name} takes {takes} after it. To ask the model this, write: "
-            f"%alloy -- {command.name} {rest.strip()}"
-        )
-    return Words({**flags, **more}, command=command.name, arguments=tuple(words))
+    """Read what follows a command: its words, and flags before or after them."""
+    words: list[str] = []
+    left = rest
+    while len(words) <= command.most:
+        more, left, _ = _flags(left)
+        flags = {**flags, **more}
+        word = _WORD.match(left)
+        if word is None:
+            return _checked_command(command, tuple(words), flags)
+        words.append(word["quoted"] if word["quote"] else word[0])
+        left = left[_skip(left, word.end()) :]
+    takes = command.arguments or "nothing"
+    raise UsageError(
+        f"%alloy {command.name} takes {takes} after it. To ask the model this, write: "
+        f"%alloy -- {command.name} {rest.strip()}"
+    )
+
+
+def _checked_command(command: Command, words: tuple[str, ...], flags: dict[str, Any]) -> Words:
+    for key in flags:
+        if key not in (*command.flags, "help"):
+            name = next(f.names[-1] for f in FLAGS if f.key == key)
+            raise UsageError(f"{name} means nothing to %alloy {command.name}. See %alloy help.")
+    return Words(flags, command=command.name, arguments=words)
 
 
 def _flags(line: str) -> tuple[dict[str, Any], str, bool]:

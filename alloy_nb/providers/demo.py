@@ -47,12 +47,13 @@ class Demo(Anthropic):
     Args:
         model: The name that the answers carry.
         pace: Deltas a second; 0 waits for nothing. Without it ``ALLOY_DEMO_PACE`` is read.
+        base_url: Refused: the demo is nowhere but here.
         options: Defaults of every request. The limit on output is kept, the rest has no effect.
         timeout: Seconds during which nothing may move a reply on.
         extra_body: Merged over every request's body last.
 
     Raises:
-        ConfigError: The pace is negative or no number.
+        ConfigError: The pace is negative or no number, or there is an address.
 
     Example:
         >>> Demo().name, Demo().key_source
@@ -71,10 +72,13 @@ class Demo(Anthropic):
         model: str = "demo",
         *,
         pace: float | None = None,
+        base_url: str | None = None,
         options: ModelOptions | None = None,
         timeout: float = 120.0,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
+        if base_url is not None:
+            raise ConfigError("The demo answers in this process: leave base_url out.")
         self.pace = _pace_of_environment() if pace is None else _checked(pace)
         # The transport touches no event loop before it is asked, and keeps nothing of one.
         # So this one client serves every loop, unlike those that hold connections.

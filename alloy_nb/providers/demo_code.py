@@ -8,6 +8,7 @@ repeats them as they were printed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,7 +194,7 @@ _TABLE = """
     {chosen}
         members, values = groups.iloc[:, i], {measured}.iloc[:, j]
         scale = 100 if values.dropna().isin([0, 1]).all() else 1
-        table = values.groupby(members).agg(["count", "mean", "median"])
+        table = values.groupby(members).agg(["count", "mean", "median"]).rename_axis(None)
         largest = table.sort_values("count", ascending=False).head(8)
         for member, row in largest.sort_values("mean", ascending=False).iterrows():
             show({{
@@ -314,5 +315,6 @@ def _group_parts(plan: Plan, *, has_numbers: bool) -> list[str]:
 def _selected(columns: Sequence[Column], *, plain: bool) -> str:
     """Return code for some columns: by name, or by position where names are no safe way."""
     if plain and all(len(column.name) < NAME_LENGTH for column in columns):
-        return f"frame[{[column.name for column in columns]!r}]"
+        names = json.dumps([column.name for column in columns], ensure_ascii=False)
+        return f"frame[{names}]"
     return f"frame.iloc[:, {[column.position for column in columns]}]"

@@ -88,7 +88,7 @@ class Result:
     def last_line(self) -> str:
         """Its last line with anything in it: of a traceback, the error itself."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
-        return lines[-1][:300] if lines else "no output"
+        return lines[-1] if lines else "no output"
 
 
 @dataclass(frozen=True, slots=True)

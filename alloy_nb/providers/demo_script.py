@@ -35,6 +35,8 @@ _CALCULATION = re.compile(r"[\d(][\d\s.+\-*/%^()]*[\d)]")
 _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _LARGEST_POWER = 1_000
 _LARGEST_BASE = 10_000
+# A calculation further on in a prompt is hardly the question.
+_QUESTION = 2_000
 
 _LISTING = '''\
 def list_tables():
@@ -153,11 +155,11 @@ def _calculation(prompt: str) -> str | None:
     """Return the arithmetic in a question as an expression, or ``None`` where there is none."""
     if _DATE.search(prompt):
         return None
-    for found in sorted(_CALCULATION.findall(prompt), key=len, reverse=True):
+    for found in sorted(_CALCULATION.findall(prompt[:_QUESTION]), key=len, reverse=True):
         expression = " ".join(found.replace("^", "**").split())
         try:
             tree = ast.parse(expression, mode="eval")
-        except SyntaxError:
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
             continue
         if isinstance(tree.body, ast.BinOp) and all(map(_is_harmless, ast.walk(tree))):
             return expression

@@ -30,6 +30,7 @@ from alloy_nb.providers.demo_words import (
     failure,
     listed,
     number,
+    shortened,
     table_row,
 )
 
@@ -157,11 +158,11 @@ def _names(columns: Sequence[Column]) -> str:
 
 
 def _read_overview(result: Result) -> _Overview | None:
-    head, *facts = facts_of(result) or [None]
-    if head is None or not {"rows", "columns", "plain_names"} <= head.data.keys():
+    facts = facts_of(result)
+    if not facts or not {"rows", "columns", "plain_names"} <= facts[0].data.keys():
         return None
-    known = [fact for fact in facts if fact is not None and "position" in fact.data]
-    return _Overview(head, [_column(fact) for fact in known], known)
+    known = [fact for fact in facts[1:] if "position" in fact.data]
+    return _Overview(facts[0], [_column(fact) for fact in known], known)
 
 
 def _column(fact: Fact) -> Column:
@@ -248,11 +249,12 @@ def _answer(
     bullets = [claim for claim in claims if claim is not headline][:_BULLETS]
     for i, claim in enumerate(bullets):
         yield cited(("\n\n" if i == 0 else "\n") + f"- {claim.text}.", claim.fact)
-    yield from _group_table(found) if any(_is(f, "group") for f in found) else _spread(overview)
+    yield from _table(overview, plan, focus, found)
     if second is not None and second.is_error:
+        reason = code_span(shortened(second.last_line))
         text = (
-            f"The second calculation did not go through ({code_span(second.last_line)}), so I "
-            "claim nothing about groups, relations and outliers."
+            f"The second calculation did not go through ({reason}), so I claim nothing about "
+            "groups, relations and outliers."
         )
         yield Text(text=f"\n\n{text}")
     elif 0 < overview.rows < SMALLEST_SAMPLE:
@@ -335,7 +337,7 @@ def _correlation(fact: Fact) -> Iterator[_Claim]:
     how = "rise and fall together" if strength > 0 else "move in opposite directions"
     text = f"{first} and {second} {how}: correlation {number(strength)} over {rows} rows"
     # Two columns that are all but equal were computed from each other: true, but no news.
-    weight = _CLEAR if abs(strength) >= 0.995 else min(t, 20.0) * 0.7
+    weight = _CLEAR if abs(strength) >= 0.995 else min(t, 20.0) * 0.5
     yield _Claim(weight, text, fact, tuple(fact["columns"]))
 
 
@@ -343,9 +345,9 @@ def _outliers(fact: Fact) -> _Claim:
     rows = fact["rows"]
     low, high = fact["low"], fact["high"]
     smallest, largest = number(fact["smallest"]), number(fact["largest"])
-    if fact["smallest"] > high:
+    if fact["smallest"] >= high:
         where = f"above {number(high)}, up to {largest}"
-    elif fact["largest"] < low:
+    elif fact["largest"] <= low:
         where = f"below {number(low)}, down to {smallest}"
     else:
         where = f"outside {number(low)} to {number(high)}, from {smallest} to {largest}"
@@ -380,8 +382,19 @@ def _claims_of_overview(overview: _Overview, found: Sequence[Fact]) -> Iterator[
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _group_table(found: Sequence[Fact]) -> Iterator[Text]:
+def _table(
+    overview: _Overview, plan: Plan, focus: Sequence[str], found: Sequence[Fact]
+) -> Iterator[Text]:
+    """Yield a table: group by group, or of the quantities where the question names several."""
+    named = [column.name for column in plan.quantities if column.name in focus]
     groups = [fact for fact in found if _is(fact, "group")]
+    if groups and (plan.asked or len(named) < 2):
+        yield from _group_table(groups)
+    else:
+        yield from _spread(overview, named)
+
+
+def _group_table(groups: Sequence[Fact]) -> Iterator[Text]:
     first = groups[0]
     column, group = code_span(first["column"]), code_span(first["group"])
     yield cited(f"\n\n{column} by {group}:", first)
@@ -395,13 +408,15 @@ def _group_table(found: Sequence[Fact]) -> Iterator[Text]:
     yield Text(text=_markdown_table(head, rows))
 
 
-def _spread(overview: _Overview) -> Iterator[Text]:
-    """Yield a table of the quantities, where there are any."""
+def _spread(overview: _Overview, named: Sequence[str]) -> Iterator[Text]:
+    """Yield a table of the quantities, or of those that are named."""
     statistics = ("mean", "median", "min", "max")
     known = [
         (column, fact)
         for column, fact in zip(overview.columns, overview.facts, strict=True)
-        if column.is_number and column.distinct and fact.data.get("mean") is not None
+        if column.is_number
+        and fact.data.get("mean") is not None
+        and (column.name in named or not named)
     ][:6]
     if not known:
         return

@@ -21,9 +21,11 @@ __all__ = [
     "fenced",
     "listed",
     "number",
+    "shortened",
     "table_row",
 ]
 
+_SENTENCE = 300
 _DENIED = re.compile(r"\b(den(y|ied)|declined|refused|reject(ed)?|polic(y|ies)|approv\w*)\b", re.I)
 
 
@@ -81,7 +83,7 @@ def failure(result: Result, about: str) -> Step:
     """Return an answer that claims nothing, because a calculation was denied or failed."""
     text = (
         f"The calculation did not go through, so I have no numbers and claim nothing {about}. "
-        f"What came back: {code_span(result.last_line)}"
+        f"What came back: {code_span(shortened(result.last_line))}"
     )
     if _DENIED.search(result.last_line):
         text += "\n\nTo let calculations run, allow them when asked, or with `%alloy approve all`."
@@ -89,6 +91,11 @@ def failure(result: Result, about: str) -> Step:
         "The calculation did not go through, so there is nothing to report.",
         answer=(Text(text=text),),
     )
+
+
+def shortened(text: str) -> str:
+    """Return a text of a length that fits into a sentence."""
+    return text if len(text) <= _SENTENCE else text[:_SENTENCE] + "…"
 
 
 def number(value: Any) -> str:

@@ -39,6 +39,16 @@ class SSEDecoder:
 
     def feed(self, chunk: bytes) -> list[tuple[str | None, bytes]]:
         """Take more bytes and return the events that they complete."""
+        if (
+            self._started
+            and not self._last
+            and chunk.startswith(b"data: ")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n\n")
+            and b"\r" not in chunk
+            and not self._after_cr
+        ):
+            return [(None, chunk[6:-2])]  # one whole event: what a vendor's chunk nearly always is
         if not self._started or b"\r" in chunk or self._after_cr:
             chunk = self._normalised(chunk)
         if not chunk:
@@ -92,8 +102,16 @@ class SSEDecoder:
 
 def _parse(block: bytes) -> tuple[str | None, bytes] | None:
     """Return the event that the lines of a block make, or ``None`` where they hold no data."""
-    if block.startswith(b"data: ") and b"\n" not in block:
+    # The two shapes that vendors send, without a loop over lines.
+    first = block.find(b"\n")
+    if first < 0 and block.startswith(b"data: "):
         return None, block[6:]
+    if (
+        block.startswith(b"event: ")
+        and block.startswith(b"data: ", first + 1)
+        and block.find(b"\n", first + 1) < 0
+    ):
+        return block[7:first].decode("utf-8", "replace"), block[first + 7 :]
     name: str | None = None
     data: list[bytes] = []
     for line in block.split(b"\n"):
