@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -33,7 +33,7 @@ class Cell:
 
     outcomes: list[Outcome] = field(default_factory=list)
     missing: str | None = None
-    """Why there is no figure: ``n/a``, or ``failed`` with `error`."""
+    """Why there is no figure: ``n/a``, ``not installed``, or ``failed`` with `error`."""
     error: str | None = None
 
     @property
@@ -66,13 +66,13 @@ def measure(
     repetitions: int,
     say: Callable[[str], None] = lambda _line: None,
 ) -> dict[tuple[str, str], Cell]:
-    """Return a cell for each row and client, by their names.
+    """Return a cell for each row and client, by their names; interrupted, what there is so far.
 
     Repetitions are interleaved: every client takes its turn before any takes its next, and another
     one begins each time, so that a busy minute of the machine falls on all of them.
     """
     cells = {(row.name, entry.key): _empty(row, entry) for row in rows for entry in entries}
-    with serving() as url:
+    with serving() as url, suppress(KeyboardInterrupt):
         for row in rows:
             for repetition in range(repetitions):
                 for entry in _rotated(entries, repetition):

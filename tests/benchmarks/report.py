@@ -108,7 +108,7 @@ def _reference(row: Row, cells: Cells) -> float | None:
 def _figure(row: Row, entry: Entry, cells: Cells) -> str:
     cell = cells[row.name, entry.key]
     if cell.value is None:
-        return cell.missing or "n/a"
+        return cell.missing or "not run"
     text = f"{_short(cell.value)} {row.unit}"
     bare = _value(row, BARE, cells)
     if bare and entry.key != BARE:

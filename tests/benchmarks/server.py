@@ -14,6 +14,7 @@ import asyncio
 import itertools
 import json
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -152,4 +153,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the harness, which ends this one
     asyncio.run(main())

@@ -87,7 +87,7 @@ PAYLOADS: dict[str, str] = {
     "md-code-escape": "\\`<script>alert(1)</script>\\`",
     "md-fence": "```html\n<script>alert(1)</script>\n```",
     "md-fence-open": "```html\n<script>alert(1)</script>",
-    "md-fence-info": "```\"><script>alert(1)</script>\nx\n```",
+    "md-fence-info": '```"><script>alert(1)</script>\nx\n```',
     "md-fence-tilde": "~~~\n```\n<script>alert(1)</script>\n~~~",
     "md-fence-indented": "para\n    ```\n<script>alert(1)</script>\n```",
     "md-fence-list": "- a\n\n  ```\n  <script>alert(1)</script>\n  ```",
@@ -104,7 +104,9 @@ PAYLOADS: dict[str, str] = {
     "math-swallow-tick": "\\begin{a} ` \\end{a} <script>alert(1)</script> `",
     "math-swallow-span": "`` \\begin{a} ` `` x ` \\end{a} <script>alert(1)</script>`",
     "math-swallow-image": "`` \\begin{a} ` `` x ` \\end{a} ![a](http://evil.example/x)`",
-    "math-swallow-fence": "- ```\n  $ x\n  ```\n- ````\n  $ y\n  ```\n  <script>alert(1)</script>\n  ````",
+    "math-swallow-fence": (
+        "- ```\n  $ x\n  ```\n- ````\n  $ y\n  ```\n  <script>alert(1)</script>\n  ````"
+    ),
     "math-brace": "$\\frac{1$ ` $2}$ <script>alert(1)</script> `",
     "math-image": "$x^2 ![a](http://evil.example/x)$",
     "math-html": "$x^2 <img src=x onerror=alert(1)>$",
@@ -116,7 +118,7 @@ PAYLOADS: dict[str, str] = {
     "entity-double": "&amp;lt;img src=x onerror=alert(1)&amp;gt;",
     "entity-numeric": "&#60;img src=x onerror=alert(1)&#62;",
     "entity-newline": "x&#10;&#10;&#60;script&#62;alert(1)&#60;/script&#62;",
-    "attr-breakout": "\"><img src=x onerror=alert(1)>",
+    "attr-breakout": '"><img src=x onerror=alert(1)>',
     "attr-breakout-single": "' onmouseover='alert(1)",
     "closing": "</code></pre></details></div><script>alert(1)</script>",
     "closing-textarea": "</textarea></title></style><script>alert(1)</script>",
@@ -124,7 +126,7 @@ PAYLOADS: dict[str, str] = {
     "unicode-full": "＜script＞alert(1)＜/script＞",
     "long-nesting": "> " * 60 + "<script>alert(1)</script>",
     "template-braces": "{{constructor.constructor('alert(1)')()}} {0} {x!r} %s",
-    "css-expression": "<p style=\"width:expression(alert(1))\">",
+    "css-expression": '<p style="width:expression(alert(1))">',
 }
 
 # Half a payload must be harmless too: an answer is drawn while it arrives.
@@ -156,11 +158,14 @@ CONTROL: dict[str, str] = {
 }
 
 _ALLOWED: dict[str, frozenset[str]] = {
-    **dict.fromkeys(
-        "blockquote br code em h1 h2 h3 h4 h5 h6 hr li p pre s span strong table tbody thead tr ul "
-        "details summary div".split(),
-        frozenset({"style"}),
-    ),
+    **{
+        tag: frozenset({"style"})
+        for tag in (
+            *("blockquote", "br", "code", "details", "div", "em", "h1", "h2", "h3", "h4", "h5"),
+            *("h6", "hr", "li", "p", "pre", "s", "span", "strong", "summary", "table", "tbody"),
+            *("thead", "tr", "ul"),
+        )
+    },
     "a": frozenset({"href", "target", "rel"}),
     "ol": frozenset({"start"}),
     "td": frozenset({"align"}),

@@ -170,9 +170,7 @@ def test_thinking_ends_when_something_else_begins() -> None:
 
 
 def test_hidden_thinking_is_known_to_be_hidden() -> None:
-    transcript = fold(
-        BlockStarted(0, "thinking"), BlockSealed(0, block=Thinking(redacted=True))
-    )
+    transcript = fold(BlockStarted(0, "thinking"), BlockSealed(0, block=Thinking(redacted=True)))
     (segment,) = transcript.segments
     assert isinstance(segment, ThinkingSegment)
     assert segment.redacted
@@ -187,7 +185,13 @@ def test_a_tool_goes_from_pending_over_running_to_done() -> None:
     fold(ToolFinished(CALL, result("ok"), 0.5), transcript=transcript)
     (tool,) = transcript.segments
     assert isinstance(tool, ToolSegment)
-    assert [*states, tool.state, tool.result, tool.seconds] == ["pending", "running", "done", "ok", 0.5]
+    assert [*states, tool.state, tool.result, tool.seconds] == [
+        "pending",
+        "running",
+        "done",
+        "ok",
+        0.5,
+    ]
 
 
 def test_arguments_are_read_when_their_block_is_sealed() -> None:
@@ -340,7 +344,9 @@ def test_a_second_turn_does_not_touch_the_blocks_of_the_first() -> None:
 
 def test_the_phase_line_names_model_activity_and_seconds() -> None:
     start = RunStarted(None, "anthropic", MODEL)
-    transcript = fold(start, BlockStarted(0, "thinking"), ThinkingDelta(0, "x"), ThinkingDelta(0, "y"))
+    transcript = fold(
+        start, BlockStarted(0, "thinking"), ThinkingDelta(0, "x"), ThinkingDelta(0, "y")
+    )
     assert transcript.phase == f"{MODEL} · thinking 2 s"
 
 

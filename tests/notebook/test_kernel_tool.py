@@ -1,0 +1,231 @@
+"""The python tool runs code in the user's namespace and tells the model what came of it."""
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+from IPython.utils.capture import capture_output
+
+from alloy_nb.engine.tool import ToolContext
+from alloy_nb.errors import ToolError
+from alloy_nb.notebook.kernel import python_tool
+
+
+@pytest.fixture
+def python(shell):
+    """Run code with the tool and return what the model reads."""
+    tool = python_tool(shell)
+
+    def run(code, seconds=None):
+        deadline = None if seconds is None else time.monotonic() + seconds
+        return tool.bind({"code": code}, ToolContext(deadline=deadline))()
+
+    return run
+
+
+def test_the_value_of_the_last_expression_comes_back(python):
+    assert python("x = 20\nx + 1") == "21"
+
+
+def test_printed_text_goes_before_the_value(python):
+    assert python("print('hi')\n1 + 1") == "hi\n2"
+
+
+def test_what_goes_to_stderr_comes_back(python):
+    assert python("import sys; print('oops', file=sys.stderr)") == "oops"
+
+
+def test_code_without_a_word_says_so(python):
+    assert python("x = 1") == "(no output)"
+    assert python("") == "(no output)"
+    assert python("None") == "(no output)"
+
+
+def test_a_semicolon_at_the_end_keeps_the_value_back(python):
+    assert python("1 + 1;") == "(no output)"
+
+
+def test_a_value_is_told_as_the_notebook_would_print_it(python):
+    assert python("{'b': [1, 2], 'a': 'x'}") == "{'b': [1, 2], 'a': 'x'}"
+    assert python("import pandas as pd; pd.DataFrame({'n': [1, 2]})") == "   n\n0  1\n1  2"
+
+
+def test_variables_stay_for_the_user_and_for_the_next_call(python, shell):
+    python("kept = 1")
+    assert python("kept + 1") == "2"
+    assert shell.user_ns["kept"] == 1
+
+
+def test_the_code_sees_what_the_user_has(python, shell):
+    shell.user_ns["mine"] = [1, 2, 3]
+    assert python("sum(mine)") == "6"
+
+
+def test_functions_of_the_code_see_each_other(python):
+    assert python("def f(n): return 1 if n < 2 else n * f(n - 1)\nf(5)") == "120"
+
+
+def test_history_counts_and_outputs_of_the_user_are_untouched(python, shell):
+    def seen():
+        ns = shell.user_ns
+        return shell.execution_count, list(ns["In"]), dict(ns["Out"]), ns.get("_"), ns.get("_i")
+
+    before = seen()
+    python("1 + 1")
+    with pytest.raises(ToolError):
+        python("1 / 0")
+    assert seen() == before
+
+
+def told(python, code, **options):
+    with pytest.raises(ToolError) as caught:
+        python(code, **options)
+    return str(caught.value)
+
+
+def test_a_traceback_begins_at_the_tool_s_own_code(python):
+    text = told(python, "def f():\n    return 1 / 0\nf()")
+    assert text.startswith("Traceback (most recent call last):\n  File \"<alloy python ")
+    assert text.endswith("ZeroDivisionError: division by zero")
+    assert "return 1 / 0" in text
+    assert "alloy_nb" not in text
+
+
+def test_what_was_printed_before_a_failure_is_told_with_it(python):
+    assert told(python, "print('so far')\n1 / 0").startswith("so far\nTraceback")
+
+
+def test_a_syntax_error_is_told_without_a_traceback(python):
+    text = told(python, "x = = 1")
+    assert "SyntaxError: invalid syntax" in text
+    assert "x = = 1" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("code", ["x = '\0'", "'\ud800'.encode()", "(" * 5000, "return 1"])
+def test_code_that_is_no_python_is_a_failure_of_the_tool(python, code):
+    assert told(python, code)
+
+
+@pytest.mark.parametrize("code", ["import sys; sys.exit(3)", "exit()", "raise SystemExit"])
+def test_leaving_is_a_failure_of_the_tool(python, code):
+    assert "SystemExit" in told(python, code)
+
+
+def test_await_works_at_the_top(python):
+    code = "import asyncio\nawait asyncio.sleep(0)\nx = await asyncio.sleep(0, 'slept')\nx"
+    assert python(code) == "'slept'"
+
+
+def test_the_last_expression_may_be_awaited(python):
+    assert python("import asyncio; await asyncio.sleep(0, 7)") == "7"
+
+
+def test_await_works_where_a_loop_is_running(python):
+    async def main():
+        return python("import asyncio; await asyncio.sleep(0, 7)")
+
+    assert asyncio.run(main()) == "7"
+
+
+def test_a_failure_of_awaited_code_is_told(python):
+    text = told(python, "import asyncio\nawait asyncio.sleep(0)\n1 / 0")
+    assert text.endswith("ZeroDivisionError: division by zero")
+    assert "line 3" in text
+
+
+def test_input_is_refused_with_the_way_out(python):
+    assert "ask the user in your answer instead" in told(python, "input('name? ')")
+
+
+def test_input_works_again_for_the_user(python):
+    told(python, "input()")
+    assert input.__module__ != "alloy_nb.notebook.kernel"
+
+
+def test_what_is_displayed_is_shown_to_the_user_and_told(python):
+    with capture_output() as seen:
+        text = python("from IPython.display import display\ndisplay({'a': 1})\n2")
+    assert [output.data["text/plain"] for output in seen.outputs] == ["{'a': 1}"]
+    assert text == "[shown to the user: {'a': 1}]\n2"
+
+
+def test_an_update_of_an_output_is_an_update(python):
+    with capture_output() as seen:
+        python("h = display('a', display_id='one'); h.update('b')")
+    assert [(output.transient, output.update) for output in seen.outputs] == [
+        ({"display_id": "one"}, False),
+        ({"display_id": "one"}, True),
+    ]
+
+
+def test_a_value_that_displays_itself_is_shown_to_the_user(python):
+    code = "class W:\n    def _ipython_display_(self): display('widget')\nW()"
+    with capture_output() as seen:
+        assert python(code) == "[shown to the user: 'widget']"
+    assert [output.data["text/plain"] for output in seen.outputs] == ["'widget'"]
+
+
+def test_a_repr_that_fails_is_told_and_prints_nothing(python):
+    code = "class Bad:\n    def __repr__(self): raise ValueError('no repr')\nBad()"
+    with capture_output() as seen:
+        text = python(code)
+    assert text == "(could not be shown: ValueError: no repr)"
+    assert (seen.stdout, seen.stderr, seen.outputs) == ("", "", [])
+
+
+def test_the_user_s_tracebacks_are_the_shell_s_again(python, shell):
+    python("1")
+    assert "showtraceback" not in vars(shell)
+
+
+def test_an_interrupt_goes_through(python):
+    with pytest.raises(KeyboardInterrupt):
+        python("raise KeyboardInterrupt")
+
+
+def test_what_was_displayed_before_an_interrupt_is_shown(python):
+    with capture_output() as seen, pytest.raises(KeyboardInterrupt):
+        python("display('so far')\nraise KeyboardInterrupt")
+    assert len(seen.outputs) == 1
+
+
+def test_code_stops_at_its_limit_of_time(python):
+    text = told(python, "while True:\n    pass", seconds=0.2)
+    assert "TimeoutError: stopped at the limit of" in text
+
+
+def test_code_that_catches_all_exceptions_stops_at_its_limit(python):
+    code = "while True:\n    try:\n        while True: pass\n    except Exception: pass"
+    assert "stopped at the limit" in told(python, code, seconds=0.2)
+
+
+def test_a_wait_stops_at_its_limit(python):
+    started = time.monotonic()
+    told(python, "import time; time.sleep(30)", seconds=0.2)
+    assert time.monotonic() - started < 5
+
+
+def test_awaited_code_stops_at_its_limit(python):
+    threads = threading.active_count()
+    told(python, "import asyncio; await asyncio.sleep(30)", seconds=0.2)
+    assert threading.active_count() <= threads
+
+
+def test_the_alarm_is_off_afterwards(python):
+    before = signal.getsignal(signal.SIGALRM)
+    python("1", seconds=60)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_what_a_person_approves_is_the_code(shell):
+    assert python_tool(shell).subject_of({"code": "1 + 1\n"}) == "1 + 1\n"
+
+
+def test_the_tool_asks_and_runs_alone_on_the_main_thread(shell):
+    tool = python_tool(shell)
+    assert (tool.risk, tool.main_thread, tool.concurrent) == ("run", True, False)
+    assert list(tool.input_schema["properties"]) == ["code"]
