@@ -37,7 +37,8 @@ def of(session: Session, policy: str) -> list[tuple[str, str]]:
     ]
     if isinstance(model, VendorProvider):
         rows.insert(2, ("key", model.key_source))
-        rows.insert(3, ("address", model.base_url))
+        if model.base_url != model.default_base_url:
+            rows.insert(3, ("address", model.base_url))
     if label := getattr(model, "label", None):
         rows.insert(2, ("note", str(label)))
     return rows

@@ -63,8 +63,7 @@ def provider(spec: str | Provider, **settings: Any) -> Provider:
     if spec == "demo" or spec.startswith("demo/"):
         from alloy_nb.providers.demo import Demo
 
-        demo: Provider = Demo(**settings)
-        return demo
+        return _make(Demo, spec.partition("/")[2] or "demo", settings)
     vendor, _, model = spec.partition("/")
     if vendor in vendors() and model:
         return _of_vendor(vendor, model, settings)

@@ -173,7 +173,7 @@ def _encode(block: Block) -> dict[str, Any]:
         case Text():
             encoded: dict[str, Any] = {"type": "text", "text": block.text}
             if block.replay and block.replay.get("citations"):
-                encoded["citations"] = block.replay["citations"]
+                encoded["citations"] = [_sent_back(raw) for raw in block.replay["citations"]]
             return encoded
         case Thinking(redacted=True):
             return dict(block.replay or {})
@@ -193,6 +193,35 @@ def _encode(block: Block) -> dict[str, Any]:
             if block.title:
                 document["title"] = block.title
             return document
+
+
+# What a citation may hold when it is sent back. Replies add fields, such as ``file_id``, that the
+# types of requests do not have (anthropic 2.11, text_citation_param).
+_CITATION_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "char_location": ("document_index", "document_title", "start_char_index", "end_char_index"),
+    "page_location": ("document_index", "document_title", "start_page_number", "end_page_number"),
+    "content_block_location": (
+        "document_index",
+        "document_title",
+        "start_block_index",
+        "end_block_index",
+    ),
+    "web_search_result_location": ("encrypted_index", "title", "url"),
+    "search_result_location": (
+        "search_result_index",
+        "source",
+        "title",
+        "start_block_index",
+        "end_block_index",
+    ),
+}
+
+
+def _sent_back(citation: dict[str, Any]) -> dict[str, Any]:
+    allowed = _CITATION_FIELDS.get(_text(citation.get("type")))
+    if allowed is None:
+        return citation
+    return {k: v for k, v in citation.items() if k in ("type", "cited_text", *allowed)}
 
 
 def _encode_result(block: ToolResult) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from alloy_nb.errors import ProviderError, StreamTruncated
 from alloy_nb.events import ModelEvent
 from alloy_nb.providers.base import Decoder
 from alloy_nb.providers.sse import EventTooLarge, SSEDecoder
-from alloy_nb.providers.wire_json import SurrogateJoiner, loads
+from alloy_nb.providers.wire_json import SurrogateJoiner, loads, mended
 
 __all__ = ["ReplyDecoder"]
 
@@ -66,12 +66,15 @@ class ReplyDecoder:
 
     def _decode(self, blocks: list[tuple[str | None, bytes]]) -> list[ModelEvent]:
         events: list[ModelEvent] = []
+        decoder = self._decoder
         try:
             for name, data in blocks:
+                if decoder.ended:
+                    break  # what follows counts no more when it comes in the same bytes
                 if data == b"[DONE]":
-                    events.extend(self._decoder.feed("[DONE]", {}))
+                    events.extend(decoder.feed("[DONE]", {}))
                 elif isinstance(value := self._loads(data), dict):
-                    events.extend(self._decoder.feed(name, value))
+                    events.extend(decoder.feed(name, value))
         except ProviderError as error:
             self.fault = error
         return self._surrogates.join(events) if self._surrogates else events
@@ -80,14 +83,15 @@ class ReplyDecoder:
         try:
             return from_json(data)
         except ValueError:
-            pass
+            if not data.strip():
+                return None  # a keep-alive of servers that do not know comments
         try:
             value = loads(data)
         except ValueError:
             raise self._truncated("sent an event that is no JSON") from None
         # What only the lenient parser reads may hold halves of a character.
         self._surrogates = self._surrogates or SurrogateJoiner()
-        return value
+        return mended(value)
 
     def _truncated(self, what: str) -> StreamTruncated:
         return StreamTruncated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -193,8 +194,9 @@ class VendorProvider:
     def stream_error(self, error: Any) -> ProviderError:
         """Name an error that came as an event of a reply that had begun well."""
         kind, code, message = _described(dumps({"error": error}))
-        status = code if isinstance(code, int) else None
-        cause = error_class(status or 0, kind, str(code or ""), message)
+        # OpenRouter and llama.cpp put the HTTP status that they could not send any more here.
+        status = int(code) if re.fullmatch(r"[45]\d\d", code) else None
+        cause = error_class(status or 0, kind, code, message)
         return cause(
             self._sentence(cause, status or 0, self.name, message or kind or "an error"),
             provider=self.name,

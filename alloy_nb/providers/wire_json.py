@@ -8,14 +8,31 @@ library reads, and `SurrogateJoiner` puts the halves together again.
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import replace
 from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from alloy_nb.events import BlockSealed, ModelEvent, Stopped, TextDelta, ThinkingDelta
+from alloy_nb.events import (
+    BlockSealed,
+    ModelEvent,
+    Stopped,
+    TextDelta,
+    ThinkingDelta,
+    ToolInputDelta,
+)
 
-__all__ = ["SurrogateJoiner", "dumps", "loads", "parse_arguments", "well_formed"]
+__all__ = ["SurrogateJoiner", "dumps", "loads", "mended", "parse_arguments", "well_formed"]
+
+# Where a vendor's event holds a piece of a longer text: the fields, and what they lie in.
+_PIECES = frozenset(
+    ("text", "thinking", "partial_json", "content", "reasoning_content", "reasoning", "arguments")
+)
+_AROUND_PIECES = frozenset(
+    ("delta", "choices", "message", "content", "thinking", "tool_calls", "function")
+) | {"function_call"}
 
 
 def loads(data: bytes | str) -> Any:
@@ -34,11 +51,14 @@ def loads(data: bytes | str) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Write JSON in UTF-8, with lone surrogates replaced, since no vendor accepts them."""
+    """Write JSON in UTF-8, with lone surrogates replaced, since no vendor accepts them.
+
+    Numbers that JSON has not (NaN and infinities) become null.
+    """
     try:
-        return to_json(value)
+        return to_json(value, inf_nan_mode="null")
     except (PydanticSerializationError, UnicodeEncodeError):
-        return json.dumps(_mend(value), ensure_ascii=False, separators=(",", ":")).encode()
+        return to_json(mended(value, pieces=False), inf_nan_mode="null")
 
 
 def well_formed(text: str) -> str:
@@ -48,14 +68,23 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _mend(value: Any) -> Any:
+def mended(value: Any, *, pieces: bool = True) -> Any:
+    """Return JSON values with every string well formed.
+
+    With `pieces`, what an event of a stream says a piece of is left: `SurrogateJoiner` joins it.
+    """
     match value:
         case str():
             return well_formed(value)
         case dict():
-            return {well_formed(str(key)): _mend(item) for key, item in value.items()}
+            return {
+                well_formed(str(key)): item
+                if pieces and isinstance(item, str) and key in _PIECES
+                else mended(item, pieces=pieces and key in _AROUND_PIECES)
+                for key, item in value.items()
+            }
         case list() | tuple():
-            return [_mend(item) for item in value]
+            return [mended(item, pieces=pieces) for item in value]
         case None | bool() | int() | float():
             return value
     return well_formed(str(value))
@@ -70,11 +99,29 @@ def parse_arguments(text: str) -> tuple[dict[str, Any], str | None]:
     """
     if not text.strip():
         return {}, None
+    text = well_formed(text)
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError:
         return {}, text
-    return (value, None) if isinstance(value, dict) else ({}, text)
+    # A number such as 1e999 is read as infinity, which is no JSON and can never be sent back.
+    if not isinstance(value, dict) or (_HUGE.search(text) and not _is_finite(value)):
+        return {}, text
+    return value, None
+
+
+_HUGE = re.compile(r"[eE]\+?\d{3}|\d{309}")
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list():
+            return all(map(_is_finite, value))
+    return True
 
 
 class SurrogateJoiner:
@@ -89,7 +136,9 @@ class SurrogateJoiner:
         for event in events:
             match event:
                 case TextDelta() | ThinkingDelta():
-                    out.append(replace(event, text=self._joined(event)))
+                    out.append(replace(event, text=self._joined(event, event.text)))
+                case ToolInputDelta():
+                    out.append(replace(event, json=self._joined(event, event.json)))
                 case BlockSealed(index=index):
                     out.extend(self._flush(index))
                     out.append(event)
@@ -98,10 +147,10 @@ class SurrogateJoiner:
                     out.append(event)
                 case _:
                     out.append(event)
-        return [e for e in out if not (isinstance(e, (TextDelta, ThinkingDelta)) and not e.text)]
+        return [event for event in out if not _is_empty(event)]
 
-    def _joined(self, event: TextDelta | ThinkingDelta) -> str:
-        text = self._halves.pop((type(event), event.index), "") + event.text
+    def _joined(self, event: TextDelta | ThinkingDelta | ToolInputDelta, piece: str) -> str:
+        text = self._halves.pop((type(event), event.index), "") + piece
         if text and "\ud800" <= text[-1] <= "\udbff":
             self._halves[type(event), event.index] = text[-1]
             text = text[:-1]
@@ -112,3 +161,12 @@ class SurrogateJoiner:
         for key in keys:
             del self._halves[key]
         return [kind(i, "\ufffd") for kind, i in keys]
+
+
+def _is_empty(event: ModelEvent) -> bool:
+    match event:
+        case TextDelta() | ThinkingDelta():
+            return not event.text
+        case ToolInputDelta():
+            return not event.json
+    return False

@@ -23,7 +23,9 @@ def shell() -> Iterator[InteractiveShell]:
 
 
 @pytest.fixture
-def cell(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Ran]]:
+def cell(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Ran]]:
     """Give a function that runs a cell with the extension loaded anew and the demo to answer."""
     from alloy_nb.secrets import api_key_names
     from tests.notebook.shell import run

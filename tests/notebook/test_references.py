@@ -199,7 +199,7 @@ def test_no_row_of_any_table_is_told(columns, rows, kind, secret):
     data = pd.Series(values, dtype=kind if kind in ("object", "category", "string") else "object")
     if kind == "dates":
         data = pd.to_datetime(pd.Series([secret + n for n in range(rows)]), unit="s")
-    frame = pd.DataFrame({column: data for column in columns})
+    frame = pd.DataFrame(dict.fromkeys(columns, data))
     if kind == "index":
         frame = frame.set_index(pd.Index(values, name="key"))
     text = resolve("tell me of @df", {"df": frame}).text

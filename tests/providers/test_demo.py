@@ -36,8 +36,8 @@ from alloy_nb.messages import (
 from alloy_nb.providers import Anthropic, catalog, provider
 from alloy_nb.providers.base import ModelOptions, ModelRequest, ToolSpec
 from alloy_nb.providers.demo import Demo
-from alloy_nb.providers.demo_script import answer
-from alloy_nb.providers.demo_wire import sse
+from alloy_nb.providers.demo.script import answer
+from alloy_nb.providers.demo.wire import sse
 from alloy_nb.providers.fold import Reply, ReplyBuilder
 from tests.oracles.strict import validate_anthropic
 

@@ -2,7 +2,7 @@
 
 ::
 
-    a table or column is referred to   -> overview -> what stands out -> answer   (demo_table)
+    a table or column is referred to   -> overview -> what stands out -> answer   (table)
     another variable                   -> its type and value
     no reference, but a calculation    -> that calculation
     no reference, but about data       -> the tables that there are, then the one that is meant
@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alloy_nb.messages import Text, Thinking, ToolCall
-from alloy_nb.providers.demo_exchange import TOOL, Exchange, Reference, read_exchange
-from alloy_nb.providers.demo_table import Table, look_at, mentions
-from alloy_nb.providers.demo_wire import ReplyBlock
-from alloy_nb.providers.demo_words import Step, cited, code_span, facts_of, failure, fenced, listed
+from alloy_nb.providers.demo.exchange import TOOL, Exchange, Reference, read_exchange
+from alloy_nb.providers.demo.table import Table, look_at, mentions
+from alloy_nb.providers.demo.wire import ReplyBlock
+from alloy_nb.providers.demo.words import Step, cited, code_span, facts_of, failure, fenced, listed
 
 __all__ = ["answer"]
 

@@ -4,8 +4,8 @@ It is Anthropic's wire over a transport in this process, so everything but the n
 does with a real model: encoding, server-sent events, decoding, folding, tools, the cost.
 
 It is honest: a number in its answer was computed by a tool, in the kernel, in this exchange. What
-it says is in :mod:`alloy_nb.providers.demo_script`, how it is sent in
-:mod:`alloy_nb.providers.demo_wire`.
+it says is in :mod:`alloy_nb.providers.demo.script`, how it is sent in
+:mod:`alloy_nb.providers.demo.wire`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from alloy_nb.errors import ConfigError
 from alloy_nb.providers import catalog
 from alloy_nb.providers.anthropic import Anthropic
 from alloy_nb.providers.base import ModelOptions, ModelRequest
-from alloy_nb.providers.demo_script import answer
-from alloy_nb.providers.demo_wire import sse, tokens
+from alloy_nb.providers.demo.script import answer
+from alloy_nb.providers.demo.wire import sse, tokens
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.wire_json import dumps, loads
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alloy_nb.messages import Citation, Text
-from alloy_nb.providers.demo_exchange import Result
+from alloy_nb.providers.demo.exchange import Result
 
 __all__ = [
     "Fact",

@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from alloy_nb.messages import Text
-from alloy_nb.providers.demo_code import (
+from alloy_nb.providers.demo.code import (
     SMALLEST_SAMPLE,
     Column,
     Plan,
     overview_code,
     stands_out_code,
 )
-from alloy_nb.providers.demo_exchange import Result
-from alloy_nb.providers.demo_words import (
+from alloy_nb.providers.demo.exchange import Result
+from alloy_nb.providers.demo.words import (
     Fact,
     Step,
     cited,
