@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Alloy(Magics):
     def _ask(self, words: Words, namespace: dict[str, Any]) -> Result:
         flags = words.flags
         output = flags.get("output")
-        if output is not None and not output.isidentifier():
+        if output is not None and (not output.isidentifier() or iskeyword(output)):
             raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
         session = self.session(flags.get("session") or "main")
         settings = self._turn_settings(flags, session)

@@ -48,7 +48,10 @@ __all__ = [
 # that is told "rejected" may try again, one that is told "interrupted" should look first.
 REJECTED = "The user rejected this call; it did not run."
 NOT_STARTED = "The turn was stopped before this call started; it did not run."
-INTERRUPTED = "This call was interrupted while it ran. It may have had effects: check before running it again."
+INTERRUPTED = (
+    "This call was interrupted while it ran. It may have had effects: "
+    "check before running it again."
+)
 UNKNOWN = "It is not known whether this call ran: there is no record of its result. Check first."
 
 

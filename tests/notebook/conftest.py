@@ -37,3 +37,4 @@ def cell(
     run(shell, "%load_ext alloy_nb")
     yield lambda source: run(shell, source)
     run(shell, "%unload_ext alloy_nb")
+    shell.config.pop("Alloy", None)  # what %config set, which outlives the extension

@@ -87,7 +87,7 @@ def told(python, code, **options):
 
 def test_a_traceback_begins_at_the_tool_s_own_code(python):
     text = told(python, "def f():\n    return 1 / 0\nf()")
-    assert text.startswith("Traceback (most recent call last):\n  File \"<alloy python ")
+    assert text.startswith('Traceback (most recent call last):\n  File "<alloy python ')
     assert text.endswith("ZeroDivisionError: division by zero")
     assert "return 1 / 0" in text
     assert "alloy_nb" not in text

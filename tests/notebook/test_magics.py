@@ -330,7 +330,7 @@ def test_settings_reach_the_session_that_is_open(cell, shell):
         ("%alloy -o 1x hi", "this is no name"),
         ("%alloy -o class hi", "this is no name"),
         ("%%alloy\n   ", "There is no prompt"),
-        ("%%alloy -m demo\n", "There is no prompt"),
+        ("%%alloy -m demo\n\n", "There is no prompt"),
         ("%alloy -m demo", "There is no prompt"),
         ("%alloy model nope/x", "Unknown vendor"),
     ],
