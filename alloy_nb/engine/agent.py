@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -137,9 +138,8 @@ class Agent:
         **more: Any,
     ) -> Result:
         async with self.start(prompt, **more) as one:
-            if on_text is not None or on_event is not None:
-                await deliver(one, on_text, on_event)
-            return await one.result()
+            with delivering(one, on_text, on_event):
+                return await one.result()
 
 
 def run(prompt: Prompt | None = None, *, provider: str | Provider, **settings: Any) -> Result:
@@ -211,32 +211,53 @@ async def astream(
     return await agent.arun(prompt, on_text=on_text, on_event=on_event, **more)
 
 
-async def deliver(
+@contextlib.contextmanager
+def delivering(
     one: Run,
     on_text: Callable[[str], object] | None,
     on_event: Callable[[Event], object] | None,
-) -> None:
-    """Call the callbacks on the host's thread, all that has come at once.
+) -> Iterator[None]:
+    """Call the callbacks on the host's thread while the block runs.
 
-    One hand-over for a batch: events that arrive together are delivered together, so a fast
-    stream does not wake the caller's thread for every token.
+    One hand-over at a time, for all that has come by then: a fast stream does not wake the
+    caller's thread for every token. A callback that raises on a loop of its own stops the run.
     """
+    if on_text is None and on_event is None:
+        yield
+        return
     host = portal.current_host.get()
-    seen = 0
+    seen, handed_over = 0, False
+    failure: BaseException | None = None
 
-    def call(events: list[Event]) -> None:
-        for event in events:
+    def call() -> None:
+        nonlocal seen, handed_over
+        handed_over = False  # before the log is read: what comes later asks for another call
+        batch = one.events[seen:]
+        seen += len(batch)
+        for event in batch:
             if on_text is not None and type(event.body) is TextDelta:
                 on_text(event.body.text)
             if on_event is not None:
                 on_event(event)
 
-    async for _ in one.batches():
-        batch, seen = one.events[seen:], len(one.events)
-        if host is None:
-            call(batch)
-        else:
-            host.post(lambda events=batch: call(events))  # type: ignore[misc]  # bound now, not later
+    def notify() -> None:
+        nonlocal handed_over, failure
+        if handed_over or failure is not None:
+            return
+        handed_over = True
+        if host is not None:
+            host.post(call)
+            return
+        try:
+            call()
+        except BaseException as error:  # raised to the caller when the run has ended
+            failure = error
+            one.cancel()
+
+    one.watchers.append(notify)
+    yield
+    if failure is not None:
+        raise failure
 
 
 # --- settings -----------------------------------------------------------------------------------

@@ -133,6 +133,8 @@ class Run:
         self.agent = agent
         self.turn = 0
         self.events: list[Event] = []
+        self.watchers: list[Callable[[], None]] = []
+        """Called after each event, on the loop's thread; they only take note."""
         self._clock = clock
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Result] | None = None
@@ -146,6 +148,8 @@ class Run:
         )
         if self._waiting:
             self._wake()
+        for watcher in self.watchers:
+            watcher()
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Run:
         """Begin the work of this run on the running loop."""

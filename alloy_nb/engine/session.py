@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.agent import Prompt, deliver, make_agent
+from alloy_nb.engine.agent import Prompt, delivering, make_agent
 from alloy_nb.engine.run import Result, Run
 from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
@@ -178,9 +178,8 @@ class Session:
         on_event: Callable[[Event], object] | None = None,
     ) -> Result:
         async with self.start(prompt, **settings) as run:
-            if on_text is not None or on_event is not None:
-                await deliver(run, on_text, on_event)
-            return await run.result()
+            with delivering(run, on_text, on_event):
+                return await run.result()
 
     def _keep(self, result: Result) -> None:
         self._messages = list(result.messages)

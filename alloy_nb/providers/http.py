@@ -17,10 +17,12 @@ import email.utils
 import ipaddress
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -112,7 +114,7 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
     """
     watch = _Watch(call)
     try:
-        async with _client_for(call) as client, _opened(client, call, watch) as response:
+        async with _connection_for(call) as send, _opened(send, call, watch) as response:
             chunks = _chunks(response)
             watch.reading = True
             async for chunk in chunks:
@@ -162,13 +164,10 @@ def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def _opened(
-    client: httpx.AsyncClient, call: Call, watch: _Watch
-) -> AsyncIterator[httpx.Response]:
+async def _opened(send: Send, call: Call, watch: _Watch) -> AsyncIterator[httpx.Response]:
     """Send the request and give its response, if its status and type are as they should be."""
-    request = client.build_request("POST", call.url, content=call.body, headers=dict(call.headers))
     watch.reading = True
-    response = await client.send(request, stream=True, follow_redirects=False)
+    response = await send(call)
     watch.reading = False
     try:
         if response.status_code != 200:
@@ -300,25 +299,74 @@ def _cause(error: BaseException) -> str:
     return type(error).__name__
 
 
-# --- clients ----------------------------------------------------------------------------------
+# --- connections --------------------------------------------------------------------------------
+
+Send = Callable[[Call], Awaitable[httpx.Response]]
+
+_HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "alloy_nb"}
+# The watch ends a silent reply; a limit on each read could not tell comments from events.
+_TIMEOUTS = httpx.Timeout(None, connect=CONNECT_SECONDS)
+_LIMITS = httpx.Limits(
+    max_connections=_CONNECTIONS_A_CLIENT,
+    # With fewer kept than may be open, a burst would open nearly a connection a request.
+    max_keepalive_connections=_CONNECTIONS_A_CLIENT,
+    keepalive_expiry=60,
+)
 
 
-class _Clients:
+class _Transport:
+    """Sends over httpx's transport itself.
+
+    Cookies, redirects and authentication are not for us, and cost time in every request.
+    """
+
+    def __init__(self) -> None:
+        self._transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS)
+        self.aclose = self._transport.aclose
+
+    async def send(self, call: Call) -> httpx.Response:
+        request = httpx.Request(
+            "POST",
+            _parsed(call.url),
+            headers={**_HEADERS, **call.headers},
+            content=call.body,
+            extensions={"timeout": _TIMEOUTS.as_dict()},
+        )
+        return await self._transport.handle_async_request(request)
+
+
+class _Client:
+    """Sends with a client: the user's own, or one that finds its proxy in the environment."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.aclose = client.aclose
+
+    async def send(self, call: Call) -> httpx.Response:
+        client = self._client
+        request = client.build_request(
+            "POST", call.url, content=call.body, headers={**_HEADERS, **call.headers}
+        )
+        response: httpx.Response = await client.send(request, stream=True, follow_redirects=False)
+        return response
+
+
+class _Connections:
     """The clients of one loop: small, used evenly, opened when they are needed."""
 
-    def __init__(self, *, trust_env: bool) -> None:
-        self._clients: list[httpx.AsyncClient] = []
+    def __init__(self, new: Callable[[], _Transport | _Client]) -> None:
+        self._new = new
+        self._clients: list[_Transport | _Client] = []
         self._busy: list[int] = []
-        self._trust_env = trust_env
         self._room = asyncio.Semaphore(_CLIENTS * _CONNECTIONS_A_CLIENT)
 
     @contextlib.asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def one(self) -> AsyncIterator[Send]:
         async with self._room:
             index = self._free()
             self._busy[index] += 1
             try:
-                yield self._clients[index]
+                yield self._clients[index].send
             finally:
                 self._busy[index] -= 1
 
@@ -332,30 +380,19 @@ class _Clients:
         for index, busy in enumerate(self._busy):
             if busy < _CONNECTIONS_A_CLIENT:
                 return index
-        self._clients.append(_new_client(trust_env=self._trust_env))
+        self._clients.append(self._new())
         self._busy.append(0)
         return len(self._clients) - 1
 
 
-def _new_client(*, trust_env: bool) -> httpx.AsyncClient:
-    limits = httpx.Limits(
-        max_connections=_CONNECTIONS_A_CLIENT,
-        # With fewer kept than may be open, a burst would open nearly a connection a request.
-        max_keepalive_connections=_CONNECTIONS_A_CLIENT,
-        keepalive_expiry=60,
-    )
-    return httpx.AsyncClient(
-        verify=_tls(),
-        trust_env=trust_env,
-        limits=limits,
-        # The watch ends a silent reply; a limit on each read could not tell comments from events.
-        timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-        headers={"accept": "text/event-stream", "accept-encoding": "identity"},
+def _through_proxy() -> _Client:
+    return _Client(
+        httpx.AsyncClient(verify=_tls(), trust_env=True, limits=_LIMITS, timeout=_TIMEOUTS)
     )
 
 
 _tls_context: ssl.SSLContext | None = None
-_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, _Clients]] = WeakKeyDictionary()
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, _Connections]] = WeakKeyDictionary()
 
 
 def _tls() -> ssl.SSLContext:
@@ -365,15 +402,32 @@ def _tls() -> ssl.SSLContext:
     return _tls_context
 
 
-def _client_for(call: Call) -> contextlib.AbstractAsyncContextManager[Any]:
+def _connection_for(call: Call) -> contextlib.AbstractAsyncContextManager[Send]:
     if call.client is not None:
-        return contextlib.nullcontext(call.client)
-    # A proxy from the environment is never meant for a server on this machine.
-    trust_env = not _is_loopback(urlsplit(call.url).hostname or "")
+        return contextlib.nullcontext(_Client(call.client).send)
+    proxied = _is_proxied(_parsed(call.url).host)
     of_loop = _loops.setdefault(asyncio.get_running_loop(), {})
-    if trust_env not in of_loop:
-        of_loop[trust_env] = _Clients(trust_env=trust_env)
-    return of_loop[trust_env].one()
+    if proxied not in of_loop:
+        of_loop[proxied] = _Connections(_through_proxy if proxied else _Transport)
+    return of_loop[proxied].one()
+
+
+@lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx.URL:
+    """Parse an address once; an agent sends to the same one again and again."""
+    parsed = httpx.URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise httpx.UnsupportedProtocol("")
+    return parsed
+
+
+@lru_cache(maxsize=256)
+def _is_proxied(host: str) -> bool:
+    """Return whether the environment names a proxy that may be meant for this host.
+
+    Never for a server on this machine. The environment is read once for each host.
+    """
+    return bool(getproxies()) and not _is_loopback(host)
 
 
 def _is_loopback(host: str) -> bool:
@@ -387,5 +441,5 @@ def _is_loopback(host: str) -> bool:
 
 async def close_clients() -> None:
     """Close all connections of the running loop."""
-    for clients in _loops.pop(asyncio.get_running_loop(), {}).values():
-        await clients.close()
+    for connections in _loops.pop(asyncio.get_running_loop(), {}).values():
+        await connections.close()
