@@ -34,24 +34,38 @@ if TYPE_CHECKING:
     from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
     from alloy_nb.errors import AlloyError, ConfigError, ProviderError, ToolError
     from alloy_nb.messages import Citation, Document, Image, Message, Text, Thinking
-    from alloy_nb.providers import Anthropic, ModelOptions, OpenAICompat, catalog, provider
+    from alloy_nb.providers import (
+        XAI,
+        Anthropic,
+        Codex,
+        Gemini,
+        ModelOptions,
+        OpenAI,
+        OpenAICompat,
+        catalog,
+        provider,
+    )
     from alloy_nb.tools import bash, edit, read, write
     from alloy_nb.usage import Cost, Usage
 
 __all__ = [
+    "XAI",
     "Agent",
     "AlloyError",
     "Anthropic",
     "Budget",
     "Citation",
+    "Codex",
     "ConfigError",
     "Cost",
     "Decision",
     "Document",
+    "Gemini",
     "Image",
     "Message",
     "Middleware",
     "ModelOptions",
+    "OpenAI",
     "OpenAICompat",
     "ProviderError",
     "Result",
@@ -98,7 +112,17 @@ _HOMES = {
     "engine.tool": ("Tool", "ToolContext", "ToolOutput", "tool"),
     "errors": ("AlloyError", "ConfigError", "ProviderError", "ToolError"),
     "messages": ("Citation", "Document", "Image", "Message", "Text", "Thinking"),
-    "providers": ("Anthropic", "ModelOptions", "OpenAICompat", "catalog", "provider"),
+    "providers": (
+        "XAI",
+        "Anthropic",
+        "Codex",
+        "Gemini",
+        "ModelOptions",
+        "OpenAI",
+        "OpenAICompat",
+        "catalog",
+        "provider",
+    ),
     "tools": ("bash", "edit", "read", "write"),
     "usage": ("Cost", "Usage"),
 }

@@ -14,6 +14,7 @@
         QuotaExceeded          the account has no money left
         BadRequest             400, 404, 422
           ContextOverflow      the prompt is longer than the model's window
+          StateLost            the vendor no longer knows the reply to go on from
         StreamTruncated        the stream ended without its terminal event
       ToolError                raised by tool authors; its text goes to the model
       Halted                   middleware ended the run, with a reason
@@ -50,6 +51,7 @@ __all__ = [
     "RateLimited",
     "ServerFault",
     "SessionError",
+    "StateLost",
     "StreamTruncated",
     "TimedOut",
     "ToolError",
@@ -150,6 +152,10 @@ class BadRequest(ProviderError):
 
 class ContextOverflow(BadRequest):
     """The conversation is longer than the model can read."""
+
+
+class StateLost(BadRequest):
+    """The vendor does not have the stored reply any more; the whole history can be sent instead."""
 
 
 class StreamTruncated(ProviderError):

@@ -136,10 +136,14 @@ class Document(_Value):
 
 
 class ToolResult(_Value):
-    """What a tool answered; every `ToolCall` gets exactly one, in the next user message."""
+    """What a tool answered; every `ToolCall` gets exactly one, in the next user message.
+
+    `name` is the tool's: one vendor matches results by it. The hand-off fills it in.
+    """
 
     type: Literal["tool_result"] = "tool_result"
     call_id: str
+    name: str = ""
     content: tuple[Annotated[Text | Image | Document, Field(discriminator="type")], ...] = ()
     is_error: bool = False
 

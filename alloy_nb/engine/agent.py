@@ -109,6 +109,7 @@ class Agent:
         *,
         messages: Iterable[Message] = (),
         memory: dict[Any, Any] | None = None,
+        provider_state: Mapping[str, Any] | None = None,
     ) -> Run:
         """Begin a run on the running loop and return it at once."""
         history = list(messages)
@@ -117,7 +118,12 @@ class Agent:
             raise ConfigError("There is nothing to answer: give a prompt, or messages=.")
         one = Run(agent=self.name)
         work = drive(
-            one, self, history=history, prompt=said, memory={} if memory is None else memory
+            one,
+            self,
+            history=history,
+            prompt=said,
+            memory={} if memory is None else memory,
+            provider_state=provider_state,
         )
         return one.start(work)
 
@@ -153,10 +159,12 @@ def run(prompt: Prompt | None = None, *, provider: str | Provider, **settings: A
         prompt: What to say; text, a message, or a list of texts, images and documents. ``None``
             continues `messages`.
         provider: ``"vendor/model"``, a model's name that the catalog knows, or a provider.
-        settings: `messages`, a conversation to continue, and the settings of `Agent`, with
-            `tools` as functions too. Besides: `max_cost` in US dollars, `max_output_tokens`,
-            `effort`, `temperature`, `stop`, `tool_choice`, `extra_body`, `max_retries`, and
-            `api_key` and `base_url` for a provider given as text.
+        settings: `messages`, a conversation to continue (with the `provider_state` that its last
+            result's metadata holds, if any), and the settings of `Agent`, with `tools` as
+            functions too. Besides: `max_cost` in US dollars, the options of `ModelOptions`
+            (`max_output_tokens`, `effort`, `temperature`, `cache`, `web_search`, ...),
+            `extended_thinking={"budget_tokens": N}`, `max_retries`, and `api_key` and `base_url`
+            for a provider given as text.
 
     Returns:
         The outcome. A request that failed has the status *error* and says why in `error`;
@@ -265,8 +273,8 @@ def delivering(
 _OPTIONS = tuple(f.name for f in fields(ModelOptions))
 _PROVIDER_SETTINGS = ("api_key", "base_url", "http_client")
 _FIELDS = tuple(f.name for f in fields(Agent))
-_EXTRA = ("max_cost", "max_retries")
-_RUN_SETTINGS = ("messages",)
+_EXTRA = ("extended_thinking", "max_cost", "max_retries")
+_RUN_SETTINGS = ("messages", "provider_state")
 
 
 def make_agent(
@@ -288,15 +296,20 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: out.pop(name) for name in _PROVIDER_SETTINGS if out.get(name) is not None}
     if "provider" in out:
         out["provider"] = make_provider(out["provider"], **own)
+    if "extended_thinking" in out:
+        out["thinking_budget"] = _budget_tokens(out.pop("extended_thinking"))
     options = {name: out.pop(name) for name in _OPTIONS if name in out}
     for name in out:
         if name not in (*_FIELDS, *_EXTRA):
             raise ConfigError(_unknown(name))
     if options:
         _check_effort(options.get("effort"))
-        if "stop" in options:
-            stop = options["stop"]
-            options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+        for name in ("stop", "include", "built_in_tools"):
+            if name in options:
+                value = options[name]
+                options[name] = (
+                    (value,) if isinstance(value, (str, Mapping)) else tuple(value or ())
+                )
         out["options"] = ModelOptions(**options).over(out.get("options", ModelOptions()))
     if "tools" in out:
         out["tools"] = tuple(as_tool(candidate) for candidate in out["tools"] or ())
@@ -316,6 +329,18 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(out.get("approve"), str):
         approver(out["approve"])
     return out
+
+
+def _budget_tokens(thinking: Any) -> int | None:
+    if thinking is None:
+        return None
+    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget <= 0:
+        raise ConfigError(
+            f"extended_thinking={thinking!r}: give {{'budget_tokens': N}} with a positive N, or "
+            "effort='medium'."
+        )
+    return budget
 
 
 def _check_effort(effort: Any) -> None:

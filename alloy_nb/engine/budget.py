@@ -10,7 +10,7 @@ import threading
 from decimal import Decimal
 
 from alloy_nb.errors import BudgetExceeded, ConfigError
-from alloy_nb.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
+from alloy_nb.messages import Document, Image, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.providers import catalog
 from alloy_nb.providers.base import ModelRequest, Provider
 from alloy_nb.usage import Cost, Usage
@@ -19,8 +19,9 @@ __all__ = ["Budget", "estimate_tokens"]
 
 # Output that is reserved where a request sets no limit of its own; it is sent along as the limit.
 RESERVED_OUTPUT = 8_192
-# A token is rarely shorter than this many characters, so the estimate errs on the dear side.
-_CHARACTERS_A_TOKEN = 3
+# A token is rarely shorter than this many bytes, so the estimate errs on the dear side. Bytes and
+# not characters: one of Chinese is a token or more.
+_BYTES_A_TOKEN = 3
 _IMAGE_TOKENS = 1_600
 
 
@@ -106,12 +107,16 @@ def worst_case(provider: Provider, request: ModelRequest) -> Decimal:
 
 def estimate_tokens(request: ModelRequest) -> int:
     """Return about how many tokens a request has, rather too many than too few."""
-    characters = len(request.system or "") + sum(_size(message) for message in request.messages)
-    characters += sum(
-        len(tool.name) + len(tool.description) + len(str(tool.input_schema))
+    size = _bytes(request.system or "") + sum(_size(message) for message in request.messages)
+    size += sum(
+        _bytes(tool.name) + _bytes(tool.description) + _bytes(str(tool.input_schema))
         for tool in request.tools
     )
-    return characters // _CHARACTERS_A_TOKEN + 16 * len(request.messages) + 16
+    return size // _BYTES_A_TOKEN + 16 * len(request.messages) + 16
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _size(message: Message) -> int:
@@ -121,14 +126,17 @@ def _size(message: Message) -> int:
 def _block_size(block: object) -> int:
     match block:
         case Text() | Thinking():
-            return len(block.text) + len(str(block.replay or ""))
+            return _bytes(block.text) + _bytes(str(block.replay or ""))
         case ToolCall():
-            return len(block.name) + len(str(block.input)) + len(block.invalid or "")
+            return _bytes(block.name) + _bytes(str(block.input)) + _bytes(block.invalid or "")
         case ToolResult():
             return sum(_block_size(part) for part in block.content)
         case Image():
-            return _IMAGE_TOKENS * _CHARACTERS_A_TOKEN
-    return len(str(block))
+            return _IMAGE_TOKENS * _BYTES_A_TOKEN
+        case Document():
+            # What its pages hold cannot be seen from here.
+            return len(block.data or "") + _IMAGE_TOKENS * _BYTES_A_TOKEN
+    return _bytes(str(block))
 
 
 def _amount(limit: Decimal | float | str) -> Decimal:

@@ -7,6 +7,7 @@ valid, a refusal, an exception, ``sys.exit``, a time limit, an interrupt.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -54,6 +55,7 @@ class Executor:
         approve: Decides whether a call may run; ``None`` allows all.
         context: What tools may know.
         timeout: Seconds for a call whose tool sets no limit; ``None`` sets none.
+        deadline: ``time.monotonic()`` at which the run is over, and no call goes on.
         middleware: Wraps each call.
         run: Where events go.
     """
@@ -65,6 +67,7 @@ class Executor:
         approve: Approve | None,
         context: ToolContext,
         timeout: float | None,
+        deadline: float | None,
         middleware: Sequence[Middleware],
         run: Run,
     ) -> None:
@@ -72,6 +75,7 @@ class Executor:
         self._approve = approve
         self._context = context
         self._timeout = timeout
+        self._deadline = deadline
         self._middleware = middleware
         self._run = run
         self._pending: list[_Pending] = []
@@ -171,25 +175,34 @@ class Executor:
 
     async def _call(self, call: ToolCall) -> tuple[ToolResult, Any]:
         tool = self._tools[call.name]
-        limit = tool.timeout if tool.timeout is not None else self._timeout
+        limit = self._limit(tool)
+        timer = asyncio.timeout(limit)
         try:
             run = tool.bind(call.input, self._context_for(call, limit))
-            async with asyncio.timeout(limit):
+            async with timer:
                 value = await self._value(tool, run)
             content, data, is_error = content_of(value)
-        except TimeoutError:
-            return _error(
-                call, f"Tool crashed: {call.name} ran into its limit of {limit:g} s."
-            ), None
         except ToolError as error:
             return _error(call, str(error)), None
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            raise
         except BaseException as error:  # also SystemExit: a tool must not end the kernel
+            if _is_cancellation(error, tool):
+                raise
+            if timer.expired():
+                text = f"Tool crashed: {call.name} ran into its limit of {limit:.3g} s."
+                return _error(call, text), None
             log.debug("Tool %s failed", call.name, exc_info=True)
             return _error(call, f"Tool crashed: {type(error).__name__}: {error}"), None
         parts = tuple(_bounded(part, tool.max_result_chars) for part in content)
-        return ToolResult(call_id=call.id, content=parts, is_error=is_error), data
+        result = ToolResult(call_id=call.id, name=call.name, content=parts, is_error=is_error)
+        return result, data
+
+    def _limit(self, tool: Tool) -> float | None:
+        """Return the seconds that a call has: its own limit, or what is left of the run."""
+        limit = tool.timeout if tool.timeout is not None else self._timeout
+        if self._deadline is None:
+            return limit
+        left = max(0.0, self._deadline - time.monotonic())
+        return left if limit is None else min(limit, left)
 
     async def _value(self, tool: Tool, run: Callable[[], Any]) -> Any:
         if tool.is_async:
@@ -201,8 +214,16 @@ class Executor:
     def _context_for(self, call: ToolCall, limit: float | None) -> ToolContext:
         loop = asyncio.get_running_loop()
 
+        pending = next((p for p in self._pending if p.call.id == call.id), None)
+
+        def tell(text: str) -> None:
+            # A thread that was given up goes on, and has nothing to say any more.
+            if (pending is None or pending.result is None) and not self._run.done:
+                self._run.emit(ToolProgress(call.id, redact(text)))
+
         def progress(text: str) -> None:
-            loop.call_soon_threadsafe(self._run.emit, ToolProgress(call.id, redact(text)))
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody listens
+                loop.call_soon_threadsafe(tell, text)
 
         return replace(
             self._context,
@@ -219,6 +240,15 @@ class Executor:
         self._run.emit(ToolFinished(pending.call, result, pending.seconds, pending.data))
 
 
+def _is_cancellation(error: BaseException, tool: Tool) -> bool:
+    """Tell whether the run is being stopped, or a tool merely let a CancelledError out."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    task = asyncio.current_task()
+    # An interrupt on the caller's thread cancels the wait for it, before it stops the run.
+    return tool.main_thread or (task is not None and task.cancelling() > 0)
+
+
 def _subject(tool: Tool, call: ToolCall) -> str:
     try:
         return tool.subject_of(call.input)
@@ -228,7 +258,7 @@ def _subject(tool: Tool, call: ToolCall) -> str:
 
 def _error(call: ToolCall, text: str) -> ToolResult:
     content = (Text(text=redact(text)),)
-    return ToolResult(call_id=call.id, content=content, is_error=True)
+    return ToolResult(call_id=call.id, name=call.name, content=content, is_error=True)
 
 
 def _stopped(pending: _Pending) -> ToolResult:

@@ -11,7 +11,6 @@ marked, and every call has exactly one result.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from dataclasses import dataclass, field, replace
@@ -21,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 from alloy_nb.engine.budget import RESERVED_OUTPUT, worst_case
 from alloy_nb.engine.executor import Executor
 from alloy_nb.engine.middleware import around_model, around_run
-from alloy_nb.engine.retry import RetryingStream
+from alloy_nb.engine.retry import RetryingStream, close
 from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
 from alloy_nb.engine.tool import ToolContext
 from alloy_nb.errors import (
     AlloyError,
     BudgetExceeded,
+    ConfigError,
     Halted,
     ProviderError,
+    TimedOut,
 )
 from alloy_nb.events import (
     BudgetWarned,
@@ -40,14 +41,14 @@ from alloy_nb.events import (
     TurnFinished,
     TurnStarted,
 )
-from alloy_nb.messages import Message, StopReason, Text, ToolResult
+from alloy_nb.messages import Message, StopReason, Text, ToolCall, ToolResult
 from alloy_nb.providers import catalog
 from alloy_nb.providers.base import ModelRequest, Provider, ToolSpec
 from alloy_nb.providers.fold import Reply, ReplyBuilder
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from alloy_nb.engine.agent import Agent
 
@@ -56,6 +57,13 @@ __all__ = ["drive"]
 log = logging.getLogger("alloy_nb")
 
 _WARN_AT = Decimal("0.8")
+# Why no call of a reply runs that was ended from outside, for the person.
+_CUT = {
+    StopReason.MAX_TOKENS: "The answer reached its limit of output in the middle of a tool call, "
+    "so the call did not run. Raise max_output_tokens, or ask for less at once.",
+    StopReason.REFUSAL: "The vendor's filter ended the answer in the middle of a tool call, so the "
+    "call did not run. Ask in other words.",
+}
 # A vendor that pauses a long turn wants the same history again; more than this is no pause.
 _PAUSES = 8
 
@@ -89,6 +97,7 @@ async def drive(
     history: list[Message],
     prompt: Message | None,
     memory: dict[Any, Any],
+    provider_state: Mapping[str, Any] | None = None,
 ) -> Result:
     """Run an agent to its end and return the outcome; failures are outcomes too.
 
@@ -98,6 +107,7 @@ async def drive(
         history: The conversation before; it is not changed.
         prompt: What the user says now, or ``None`` to continue the history as it is.
         memory: Where wires keep what they have encoded of this conversation.
+        provider_state: What the newest reply of the history left for the next request.
     """
     messages = [*history, prompt] if prompt is not None else list(history)
     started = time.monotonic()
@@ -110,6 +120,7 @@ async def drive(
         started=started,
         deadline=None if agent.timeout is None else started + agent.timeout,
         tools=agent.tool_specs,
+        state=dict(provider_state) if provider_state else None,
     )
     run.emit(RunStarted(prompt, agent.provider.name, agent.provider.model))
 
@@ -139,23 +150,33 @@ async def _turns(state: _State) -> RunStatus:
     while True:
         if state.run.turn >= state.agent.max_turns:
             return RunStatus.MAX_TURNS
+        _check_time(state)
         reply = await _ask(state)
-        if reply.stop is StopReason.PAUSE and state.pauses < _PAUSES:
+        calls = reply.message.tool_calls
+        if not calls and reply.stop is StopReason.PAUSE and state.pauses < _PAUSES:
             state.pauses += 1
             continue
-        calls = reply.message.tool_calls
         if not calls:
             return RunStatus.COMPLETED
-        if reply.stop is StopReason.MAX_TOKENS:
+        if reply.stop in _CUT:
             # The last call may lack a part that its JSON does not show: none of them runs.
-            _append_results(state, [_cut(call.id) for call in calls])
+            _append_results(state, [_cut(call) for call in calls])
             raise ProviderError(
-                "The answer reached its limit of output in the middle of a tool call, so the "
-                "call did not run. Raise max_output_tokens, or ask for less at once.",
+                _CUT[reply.stop],
                 provider=state.agent.provider.name,
                 model=state.agent.provider.model,
             )
         await _run_tools(state, reply)
+
+
+def _check_time(state: _State) -> None:
+    if state.deadline is not None and time.monotonic() >= state.deadline:
+        raise TimedOut(
+            f"The run did not finish within its {state.agent.timeout:g} seconds. Raise timeout=, "
+            "or ask for less.",
+            provider=state.agent.provider.name,
+            model=state.agent.provider.model,
+        )
 
 
 # --- one request --------------------------------------------------------------------------------
@@ -185,23 +206,29 @@ async def _ask(state: _State) -> Reply:
         reply = builder.done(provider=answering.name, model=answering.model)
         cost = price(answering, reply.usage)
     except BaseException as error:
-        partial = builder.partial()
+        answering = attempts[-1].provider if attempts else agent.provider
+        partial = builder.partial(provider=answering.name, model=answering.model)
         if partial is not None:
             state.messages.append(partial)
         if isinstance(error, ProviderError):
             error.partial = partial
-        _count(state, builder.usage, price(agent.provider, builder.usage), sent=builder.has_output)
+        if not attempts or _is_unbilled(error, builder):
+            cost = Cost()
+        _count(state, builder.usage, price(answering, builder.usage), sent=builder.has_output)
         raise
     finally:
         if agent.budget is not None:
             agent.budget.settle(reserved, cost)
+        for attempt in attempts:
+            # A middleware that stopped in the middle has not closed what it wrapped.
+            await attempt.aclose()
     state.messages.append(reply.message)
     state.stop, state.state, state.last_usage = reply.stop, reply.state, reply.usage
     _count(state, reply.usage, cost, sent=True)
     usage = reply.usage or Usage(unreported=1)
     run.emit(TurnFinished(reply.message, usage, cost, time.monotonic() - began, first))
     _warn(state)
-    if reply.stop is StopReason.REFUSAL and not reply.message.text:
+    if reply.stop is StopReason.REFUSAL and not (reply.message.text or reply.message.tool_calls):
         raise ProviderError(
             f"{answering.model} refused to answer. Ask in other words.",
             provider=answering.name,
@@ -210,13 +237,22 @@ async def _ask(state: _State) -> Reply:
     return reply
 
 
+def _is_unbilled(error: BaseException, builder: ReplyBuilder) -> bool:
+    """Tell whether a request was refused, or never sent: then it used nothing of a budget.
+
+    One that timed out or was stopped may be billed all the same.
+    """
+    refused = isinstance(error, (ProviderError, ConfigError)) and not isinstance(error, TimedOut)
+    return refused and not builder.has_output and builder.usage is None
+
+
 async def _consume(
     stream: AsyncIterator[ModelEvent], builder: ReplyBuilder, run: Run, began: float
 ) -> float | None:
     """Fold and emit every event; return the seconds until the first word."""
     feed, emit = builder.feed, run.emit
     first: float | None = None
-    async with contextlib.aclosing(stream):  # type: ignore[type-var]  # a middleware's may be any iterator
+    try:
         async for event in stream:
             feed(event)
             emit(event)
@@ -224,6 +260,8 @@ async def _consume(
                 first = time.monotonic() - began
                 # Whoever shows the first word may be waiting for this thread to pause.
                 time.sleep(0)  # noqa: ASYNC251  # gives up the interpreter, not the time
+    finally:
+        await close(stream)
     return first
 
 
@@ -239,6 +277,7 @@ def _request(state: _State) -> ModelRequest:
         tools=state.tools,
         options=options,
         deadline=state.deadline,
+        state=state.state,
         memory=state.memory,
     )
 
@@ -259,7 +298,9 @@ def _reserve(state: _State, request: ModelRequest) -> Decimal:
     budget = state.agent.budget
     if budget is None:
         return Decimal(0)
-    amount = worst_case(state.agent.provider, request)
+    # Any of them may be the one that answers.
+    providers = (state.agent.provider, *state.agent.fallback_providers)
+    amount = max(worst_case(provider, request) for provider in providers)
     budget.reserve(amount)
     return amount
 
@@ -295,6 +336,7 @@ async def _run_tools(state: _State, reply: Reply) -> None:
             values=agent.context,
         ),
         timeout=agent.tool_timeout,
+        deadline=state.deadline,
         middleware=agent.middleware,
         run=state.run,
     )
@@ -309,9 +351,9 @@ def _append_results(state: _State, results: list[ToolResult]) -> None:
     state.messages.append(Message(role="user", content=tuple(results)))
 
 
-def _cut(call_id: str) -> ToolResult:
-    text = "The reply was cut at its limit of output, so this call did not run."
-    return ToolResult(call_id=call_id, content=(Text(text=text),), is_error=True)
+def _cut(call: ToolCall) -> ToolResult:
+    text = "The reply was cut before its end, so this call did not run."
+    return ToolResult(call_id=call.id, name=call.name, content=(Text(text=text),), is_error=True)
 
 
 # --- the outcome --------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ async def on_host(function: Callable[[], T]) -> T:
         except KeyboardInterrupt:
             loop.call_soon_threadsafe(done.cancel)
             raise
-        except StopIteration as error:
-            # A future cannot hold it; Python itself turns it into a RuntimeError.
+        except (StopIteration, GeneratorExit, asyncio.CancelledError) as error:
+            # A future cannot hold the first two, and the third would look like a stopped run.
             loop.call_soon_threadsafe(settle, None, RuntimeError(repr(error)))
         except (
             BaseException
@@ -232,12 +232,17 @@ async def _finished(job: _Job) -> None:
 class _Portal:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._closing = False
         self.thread = threading.Thread(target=self._run, name="alloy-loop", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+        while not self._closing:
+            # A SystemExit or KeyboardInterrupt of one task comes out here too, besides going to
+            # whoever awaits it; all other runs need the loop to go on.
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                self.loop.run_forever()
 
     def close(self) -> None:
         """Close the connections, then the loop. Runs at exit."""
@@ -246,6 +251,7 @@ class _Portal:
         closing = asyncio.run_coroutine_threadsafe(_close_connections(), self.loop)
         with contextlib.suppress(FutureCancelled, TimeoutError):
             closing.result(timeout=1.0)
+        self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(timeout=1.0)
         if not self.thread.is_alive():

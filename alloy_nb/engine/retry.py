@@ -11,13 +11,13 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from alloy_nb.errors import ProviderError
+from alloy_nb.errors import ProviderError, StateLost, StreamTruncated
 from alloy_nb.events import ModelEvent, RetryScheduled
 from alloy_nb.providers.base import ModelRequest, Provider
 
-__all__ = ["RetryPolicy", "RetryingStream"]
+__all__ = ["RetryPolicy", "RetryingStream", "close"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RetryingStream:
     async def aclose(self) -> None:
         """Close the connection of the attempt that is under way."""
         if self._stream is not None:
-            await _close(self._stream)
+            await close(self._stream)
 
     async def _first(self) -> ModelEvent:
         error: ProviderError | None = None
@@ -101,8 +101,14 @@ class RetryingStream:
             stream = provider.stream(self._request)
             try:
                 event = await anext(stream)
+            except StateLost:
+                await close(stream)
+                if self._request.state is None:
+                    raise
+                # Once, and without what the vendor has lost: the whole history is here.
+                self._request = replace(self._request, state=None)
             except ProviderError as error:
-                await _close(stream)
+                await close(stream)
                 attempt += 1
                 delay = self._policy.delay(attempt, error)
                 if not self._may_retry(error, attempt, delay):
@@ -110,7 +116,7 @@ class RetryingStream:
                 self._announce(RetryScheduled(attempt, delay, str(error)))
                 await self._policy.sleep(delay)
             except BaseException:
-                await _close(stream)
+                await close(stream)
                 raise
             else:
                 self._stream = stream
@@ -118,7 +124,8 @@ class RetryingStream:
 
     def _may_retry(self, error: ProviderError, attempt: int, delay: float) -> bool:
         return (
-            error.retryable
+            # Of a reply that was cut before its first event, nobody has seen anything.
+            (error.retryable or isinstance(error, StreamTruncated))
             and attempt <= self._policy.max_retries
             and delay <= self._policy.longest_wait
             and not self._is_late(delay)
@@ -129,7 +136,8 @@ class RetryingStream:
         return deadline is not None and self._policy.clock() + delay >= deadline
 
 
-async def _close(stream: AsyncIterator[ModelEvent]) -> None:
+async def close(stream: AsyncIterator[ModelEvent]) -> None:
+    """Close an iterator where it can be closed; a middleware's or a double's need not be."""
     close = getattr(stream, "aclose", None)
     if close is not None:
         await close()

@@ -138,6 +138,7 @@ class Run:
         self._clock = clock
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Result] | None = None
+        self._begun = False
         self._closed = False
 
     def emit(self, body: EventBody) -> None:
@@ -158,8 +159,13 @@ class Run:
 
     def cancel(self) -> None:
         """Stop the run: its partial answer is kept, and its status is *cancelled*."""
-        if self._task is not None:
+        if self._task is None:
+            return
+        if self._begun:
             self._task.cancel()
+        else:
+            # A task that is cancelled before its first step would never do its work's cleanup.
+            self._task.get_loop().call_soon(self._task.cancel)
 
     @property
     def done(self) -> bool:
@@ -204,11 +210,12 @@ class Run:
     ) -> None:
         if self._task is None or self._task.done():
             return
-        self._task.cancel()
+        self.cancel()
         with contextlib.suppress(asyncio.CancelledError):  # it is ours: we have just asked for it
             await asyncio.shield(asyncio.gather(self._task, return_exceptions=True))
 
     async def _finish(self, work: Coroutine[Any, Any, Result]) -> Result:
+        self._begun = True
         try:
             return await work
         finally:

@@ -56,6 +56,7 @@ class Session:
         self._cost = Cost()
         self._memory: dict[Any, Any] = {}
         self._context_tokens: int | None = None
+        self._provider_state: dict[str, Any] | None = None
         self._busy = threading.Lock()
 
     def __repr__(self) -> str:
@@ -137,7 +138,12 @@ class Session:
             )
         try:
             agent = self.agent.with_settings(**settings)
-            run = agent.start(prompt, messages=self._messages, memory=self._memory)
+            run = agent.start(
+                prompt,
+                messages=self._messages,
+                memory=self._memory,
+                provider_state=self._provider_state,
+            )
             try:
                 async with run:
                     yield run
@@ -155,6 +161,7 @@ class Session:
             SessionError: A turn is under way.
         """
         self._check_idle()
+        self._provider_state = None  # it belongs to the model that answered so far
         self.agent = self.agent.with_settings(provider=provider, **settings)
 
     def configure(self, **settings: Any) -> None:
@@ -167,6 +174,7 @@ class Session:
         self._check_idle()
         self._messages = []
         self._memory = {}
+        self._provider_state = None
         self.results.clear()
         self._context_tokens = None
 
@@ -186,6 +194,7 @@ class Session:
         self._usage += result.usage
         self._cost += result.cost
         self._context_tokens = result.metadata.get("context_tokens", self._context_tokens)
+        self._provider_state = result.metadata.get("provider_state")
         self.results.append(result)
 
     def _check_idle(self) -> None:

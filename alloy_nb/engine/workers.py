@@ -46,7 +46,7 @@ async def in_thread(function: Callable[[], Any]) -> Any:
         failure: BaseException | None = None
         try:
             value = context.run(function)
-        except StopIteration as error:  # a future cannot hold it
+        except (StopIteration, GeneratorExit) as error:  # a future cannot hold these
             failure = RuntimeError(repr(error))
         except BaseException as error:  # whatever the function raises is its outcome
             failure = error

@@ -6,25 +6,31 @@ They are written as Markdown and drawn by the renderer of answers, which alone m
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from alloy_nb.notebook.plain import clean
 from alloy_nb.notebook.render import Bundle, render_text
-from alloy_nb.notebook.rewrite import fence
+from alloy_nb.notebook.rewrite import entities, fence
 
 __all__ = ["publish_table", "publish_text", "table"]
 
 Rows = Sequence[Sequence[str]]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|$~-])")
+_NUMBER = re.compile(r"\W?[\d,.]+%?|")
 
 
 def table(rows: Rows) -> Bundle:
     """Draw rows, the first of which is the head; the plain form is aligned columns."""
     head, *body = [[clean(cell).replace("\n", " ") for cell in row] for row in rows]
-    lines = [_line(head), _line(["---"] * len(head), escape=False), *map(_line, body)]
+    # JupyterLab sets a column to the right unless it is told: that is for numbers.
+    sides = [
+        "---:" if all(map(_NUMBER.fullmatch, column)) else ":---"
+        for column in zip(*body, strict=True)
+    ]
+    lines = [_line(map(_cell, head)), _line(sides or [":---"] * len(head))]
+    lines += [_line(map(_cell, row)) for row in body]
     drawn = render_text("\n".join(lines), ())
     return replace(drawn, plain=_aligned([head, *body]))
 
@@ -39,9 +45,13 @@ def publish_text(text: str) -> None:
     _publish(replace(render_text(fence(text), ()), plain=clean(text)))
 
 
-def _line(cells: Sequence[str], *, escape: bool = True) -> str:
-    shown = [_SPECIAL.sub(r"\\\1", cell) if escape else cell for cell in cells]
-    return f"| {' | '.join(shown)} |"
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(text: str) -> str:
+    # No backslashes: `\(` would begin a formula.
+    return entities(text)
 
 
 def _aligned(rows: Rows) -> str:

@@ -12,7 +12,7 @@ from alloy_nb.notebook.transcript import Transcript
 
 __all__ = ["run_cell"]
 
-STOPPED = "Stopped. What was said so far is kept."
+STOPPED = "Stopped. What was said so far is kept, and you can go on."
 
 
 async def run_cell(

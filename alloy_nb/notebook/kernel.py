@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import builtins
 import contextlib
 import inspect
 import itertools
@@ -23,18 +22,15 @@ from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from IPython.display import publish_display_data
-from IPython.utils.capture import RichOutput, capture_output
-
 from alloy_nb.engine.tool import Tool, ToolContext, tool
 from alloy_nb.errors import ToolError
+from alloy_nb.notebook.capture import Captured
 
 __all__ = ["python_tool"]
 
 _numbers = itertools.count(1)
 _MOST_CHARACTERS = 20_000
 _STOP_SECONDS = 2.0
-_MISSING = object()
 
 
 def python_tool(shell: Any) -> Tool:
@@ -73,9 +69,9 @@ def _run(shell: Any, code: str, limit: float | None) -> str:
     body, last = _compiled(code, filename)
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
     shown, failure = None, None
-    captured = None
+    captured = Captured(shell)
     try:
-        with capture_output() as captured, _guarded(shell) as complaints:
+        with captured, _kept_names(shell.user_ns):
             try:
                 with _at_most(limit):
                     if body is not None:
@@ -90,9 +86,8 @@ def _run(shell: Any, code: str, limit: float | None) -> str:
                 _draw_figures()
     finally:
         # Also what was displayed before an interrupt: the user has waited for it.
-        for output in captured.outputs if captured is not None else ():
-            _publish(output)
-    parts = [captured.stdout, captured.stderr, *map(_described, captured.outputs), *complaints]
+        captured.show()
+    parts = captured.parts()
     if shown is not None:
         parts.append(shown)
     text = "\n".join(part.rstrip("\n") for part in parts if part and part.strip())
@@ -101,14 +96,15 @@ def _run(shell: Any, code: str, limit: float | None) -> str:
     return text or "(no output)"
 
 
-def _publish(output: RichOutput) -> None:
-    """Show in the cell what the code displayed; an update of an output updates it."""
-    publish_display_data(  # type: ignore[no-untyped-call]  # IPython has no annotation
-        data=output.data,
-        metadata=output.metadata,
-        transient=output.transient,
-        update=output.update,
-    )
+@contextlib.contextmanager
+def _kept_names(namespace: dict[str, Any]) -> Iterator[None]:
+    """Keep ``_`` for the user: code that assigns it would end IPython's last value for good."""
+    names: list[str] = [name for name in ("_", "__", "___") if name in namespace]
+    before: dict[str, Any] = {name: namespace[name] for name in names}
+    try:
+        yield
+    finally:
+        namespace.update(before)
 
 
 def _draw_figures() -> None:
@@ -211,45 +207,6 @@ def _on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-@contextlib.contextmanager
-def _guarded(shell: Any) -> Iterator[list[str]]:
-    """Keep the code from what only the user may do; yield what IPython says of failed reprs."""
-    complaints: list[str] = []
-
-    def refuse_input(*_: Any) -> str:
-        raise RuntimeError("input() does not work in a tool; ask the user in your answer instead")
-
-    def refuse_exit() -> None:
-        raise SystemExit("a tool cannot end the user's kernel")
-
-    def keep(exc_tuple: Any = None, *_: Any, **__: Any) -> None:
-        error = exc_tuple[1] if exc_tuple else sys.exception()
-        if error is not None:
-            told = "".join(traceback.format_exception_only(error)).strip()
-            complaints.append(f"(could not be shown: {told})")
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_replaced(builtins, "input", refuse_input))
-        # exit() and quit() of IPython end the kernel without a SystemExit.
-        stack.enter_context(_replaced(shell, "ask_exit", refuse_exit))
-        # It would print in the user's cell.
-        stack.enter_context(_replaced(shell, "showtraceback", keep))
-        yield complaints
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    kept = vars(owner).get(name, _MISSING)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if kept is _MISSING:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, kept)
-
-
 def _text_of(shell: Any, value: Any) -> str | None:
     """Return a value as the notebook would print it; one that displays itself has no text."""
     if value is None:
@@ -257,11 +214,6 @@ def _text_of(shell: Any, value: Any) -> str | None:
     data, _ = shell.display_formatter.format(value, include={"text/plain"})
     text = data.get("text/plain")
     return text if isinstance(text, str) else None
-
-
-def _described(output: RichOutput) -> str:
-    text = (output.data or {}).get("text/plain", "")
-    return f"[shown to the user: {text}]" if text else "[shown to the user]"
 
 
 def _traceback(error: BaseException, filename: str) -> str:

@@ -125,7 +125,7 @@ class Alloy(Magics):
             )
         except KeyboardInterrupt:
             self._keep(session.results[before:], output, transcript)
-            raise Interrupted("stopped. The partial answer is kept, and you can go on.") from None
+            raise Interrupted("stopped") from None
         self._keep([result], output, transcript)
         if result.exception is not None and (not result.ok or result.turns == 0):
             raise result.exception

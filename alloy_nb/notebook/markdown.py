@@ -44,7 +44,8 @@ _TAGS = {
 }
 _CELL = re.compile(r"\n(?=</?(?:td|th|thead|tbody)\b|</tr>)")
 _ATTRIBUTES = {"a": {"href"}, "ol": {"start"}}
-_ALIGN = {"align": {"left", "center", "right"}}
+# A style, not an attribute: JupyterLab's own style sheet would win over the latter.
+_ALIGN = {"style": {f"text-align:{side}" for side in ("left", "center", "right")}}
 
 # --- mathematics --------------------------------------------------------------------------------
 
@@ -149,9 +150,6 @@ def _disarm(tokens: list[Token], links: Mapping[int, str | None]) -> list[Token]
             _note_dollars(token.children)
         elif token.content:
             token.content = _MARK.sub("", token.content)
-        style = str(token.attrs.pop("style", ""))
-        if style.startswith("text-align:"):
-            token.attrs["align"] = style.removeprefix("text-align:")
     return tokens
 
 

@@ -208,15 +208,23 @@ def _listed(bundle: Bundle, citations: Sequence[tuple[int, Citation]]) -> Bundle
     for number, citation in citations:
         url = safe_url(clean(citation.url or ""))
         title = one_line(citation.title or citation.quote or url or citation.kind)
-        host = f" — {_host(url)}" if url else ""
+        host = f" — {_host(url)}" if url else _quoted(citation)
         html.append(f"[{number}] {_link(title, url)}{escape_text(host)}")
         markdown.append(f"&#91;{number}&#93; {_link(title, url, markdown=True)}{entities(host)}")
-        plain.append(f"[{number}] {title}" + (f" — {url}" if url and url != title else ""))
+        place = f" — {url}" if url and url != title else ""
+        plain.append(f"[{number}] {title}{place if url else host}")
     return Bundle(
         f'{bundle.html}\n<div style="{_MUTED}">{"<br>".join(html)}</div>',
         f"{bundle.markdown}\n\n" + "\\\n".join(markdown),
         f"{bundle.plain}\n\n" + "\n".join(plain),
     )
+
+
+def _quoted(citation: Citation) -> str:
+    """Return the beginning of the passage, for a source that has no address to look it up."""
+    if not citation.quote or not citation.title:
+        return ""
+    return f": {one_line(citation.quote, 100)}"
 
 
 def _link(label: str, url: str | None, *, markdown: bool = False) -> str:

@@ -14,13 +14,21 @@ from alloy_nb.providers import catalog
 from alloy_nb.providers.anthropic import Anthropic
 from alloy_nb.providers.base import EFFORTS, ModelOptions, ModelRequest, Provider, ToolSpec
 from alloy_nb.providers.chat import OpenAICompat, Quirks
+from alloy_nb.providers.codex import Codex
+from alloy_nb.providers.gemini import Gemini
 from alloy_nb.providers.presets import PRESETS
+from alloy_nb.providers.responses import OpenAI
 from alloy_nb.providers.vendor import VendorProvider
+from alloy_nb.providers.xai import XAI
 
 __all__ = [
+    "XAI",
     "Anthropic",
+    "Codex",
+    "Gemini",
     "ModelOptions",
     "ModelRequest",
+    "OpenAI",
     "OpenAICompat",
     "Provider",
     "Quirks",
@@ -30,6 +38,16 @@ __all__ = [
     "split_effort",
     "vendors",
 ]
+
+# Every format, by the vendor's name; servers that speak one of them are in `presets`.
+_CLASSES: dict[str, type[Any]] = {
+    "anthropic": Anthropic,
+    "openai": OpenAI,
+    "gemini": Gemini,
+    "xai": XAI,
+    "codex": Codex,
+    "openai-compat": OpenAICompat,
+}
 
 # Which model a vendor's key alone stands for.
 DEFAULT_MODELS = {
@@ -76,7 +94,7 @@ def provider(spec: str | Provider, **settings: Any) -> Provider:
 
 def vendors() -> list[str]:
     """Return every name that can stand before the slash."""
-    return ["anthropic", "openai-compat", *PRESETS, "demo"]
+    return [*_CLASSES, *PRESETS, "demo"]
 
 
 def split_effort(spec: str) -> tuple[str, str | None]:
@@ -103,10 +121,8 @@ def default_provider(model: str | None = None) -> Provider:
 
 
 def _of_vendor(vendor: str, model: str, settings: dict[str, Any]) -> Provider:
-    if vendor == "anthropic":
-        return _make(Anthropic, model, settings)
-    if vendor == "openai-compat":
-        return _make(OpenAICompat, model, settings)
+    if vendor in _CLASSES:
+        return _make(_CLASSES[vendor], model, settings)
     preset = PRESETS[vendor]
     headers = {**preset.headers, **settings.pop("extra_headers", {})}
     own = {

@@ -11,6 +11,7 @@ come inside a reply that began well.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -44,6 +45,7 @@ from alloy_nb.messages import (
 from alloy_nb.providers.base import ModelOptions, ModelRequest
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.vendor import VendorProvider
+from alloy_nb.providers.wire_json import dumps, loads
 from alloy_nb.usage import Usage
 
 if TYPE_CHECKING:
@@ -57,6 +59,15 @@ __all__ = ["Anthropic"]
 DEFAULT_MAX_OUTPUT = 8192
 # Tokens of thinking for each word of effort; 1,024 is the least that the interface takes.
 BUDGETS: Mapping[str, int] = {"low": 2_048, "medium": 8_192, "high": 24_576, "max": 49_152}
+
+_LEAST = 1_024
+_ADAPTIVE = (4, 6)
+_NO_BUDGET = (4, 7)
+_NAME = re.compile(r"claude-(?:[a-z]+-)?(?P<major>\d+)(?:[-.](?P<minor>\d+))?")
+_DATE = 6  # digits: what follows a version may be a date
+_WEB_SEARCH = "web_search_20250305"
+_CODE_EXECUTION = "code_execution_20250825"
+_CODE_EXECUTION_BETA = "code-execution-2025-08-25"
 
 _RULES = Rules(vendor="anthropic", call_id=re.compile(r"[a-zA-Z0-9_-]{1,64}"))
 _STOPS: Mapping[str, StopReason] = {
@@ -83,17 +94,25 @@ class Anthropic(VendorProvider):
     default_base_url: ClassVar[str] = "https://api.anthropic.com"
     path: ClassVar[str] = "/v1/messages"
     version: ClassVar[str] = "2023-06-01"
+    takes: ClassVar[frozenset[str]] = frozenset(
+        {"web_search", "code_execution", "built_in_tools", "thinking_budget"}
+    )
 
     @property
     def needs_key(self) -> bool:
         """Anthropic itself needs a key; a server of one's own may not."""
         return self.base_url == self.default_base_url
 
-    def headers(self, key: str | None) -> dict[str, str]:
-        """Return Anthropic's headers: the version, and the key where there is one."""
+    def headers(self, key: str | None, options: ModelOptions) -> dict[str, str]:
+        """Return Anthropic's headers; the flags of all betas go into one."""
         headers = {"anthropic-version": self.version}
         if key:
             headers["x-api-key"] = key
+        given = self.extra_headers.get("anthropic-beta", "").split(",")
+        betas = [*given, *([_CODE_EXECUTION_BETA] if options.code_execution else [])]
+        flags = dict.fromkeys(flag.strip() for flag in betas if flag.strip())
+        if flags:
+            headers["anthropic-beta"] = ",".join(flags)
         return headers
 
     def rules(self) -> Rules:
@@ -103,32 +122,66 @@ class Anthropic(VendorProvider):
     def fields(self, request: ModelRequest) -> dict[str, Any]:
         """Return the body without its messages."""
         options = request.options.over(self.options)
-        thinking = _thinking(options)
+        thinking = self._thinking(options)
+        mark = _cache_mark(options)
         body: dict[str, Any] = {
             "model": self.model,
             "max_tokens": _max_tokens(options, thinking),
             "stream": True,
         }
-        if request.system:
-            body["system"] = request.system
-        if request.tools:
-            body["tools"] = [
-                {
-                    "name": tool.name,
-                    "description": tool.description,
-                    "input_schema": dict(tool.input_schema),
-                }
-                for tool in request.tools
-            ]
-            if options.tool_choice:
-                body["tool_choice"] = _tool_choice(options.tool_choice)
-        if thinking:
-            body["thinking"] = {"type": "enabled", "budget_tokens": thinking}
-        if options.temperature is not None and not thinking:
+        if request.system and request.system.strip():
+            block = {"type": "text", "text": request.system}
+            body["system"] = [{**block, "cache_control": mark}] if mark else request.system
+        if tools := [*_functions(request), *_vendor_tools(options)]:
+            if mark:
+                tools[-1] = {**tools[-1], "cache_control": mark}
+            body["tools"] = tools
+            if options.tool_choice or options.parallel_tool_calls is not None:
+                body["tool_choice"] = _tool_choice(options)
+        body.update(thinking)
+        if options.temperature is not None and "thinking" not in thinking:
             body["temperature"] = options.temperature
         if options.stop:
             body["stop_sequences"] = list(options.stop)
         return body
+
+    def finish(self, messages: list[bytes], options: ModelOptions) -> list[bytes]:
+        """Mark the end of the history, so that the next request finds all of it in the cache."""
+        mark = _cache_mark(options)
+        if mark is None or not messages:
+            return messages
+        last = loads(messages[-1])
+        for block in reversed(last["content"]):
+            if block["type"] not in ("thinking", "redacted_thinking"):
+                block["cache_control"] = mark
+                return [*messages[:-1], dumps(last)]
+        return messages
+
+    def _thinking(self, options: ModelOptions) -> dict[str, Any]:
+        """Return how much to think, in the form that this model takes.
+
+        Since Claude 4.6 a model decides itself, told an effort; from 4.7 on it refuses a budget.
+        """
+        version = _version(self.model)
+        if options.thinking_budget is not None:
+            if version >= _NO_BUDGET:
+                raise ConfigError(
+                    f"{self.model} takes an effort (low, medium, high, max) instead of a number "
+                    "of tokens to think."
+                )
+            return {"thinking": {"type": "enabled", "budget_tokens": _budget(options)}}
+        if options.effort is None:
+            return {}
+        if version >= _ADAPTIVE:
+            if options.effort == "off":
+                return {"thinking": {"type": "disabled"}}
+            return {
+                "thinking": {"type": "adaptive", "display": "summarized"},
+                "output_config": {"effort": options.effort},
+            }
+        if options.effort == "off":
+            return {}
+        return {"thinking": {"type": "enabled", "budget_tokens": _budget(options)}}
 
     def encode_message(self, message: Message) -> list[dict[str, Any]]:
         """Return one message as Anthropic takes it."""
@@ -139,30 +192,91 @@ class Anthropic(VendorProvider):
         return AnthropicDecoder(self.stream_error)
 
 
-def _thinking(options: ModelOptions) -> int | None:
-    if options.effort in (None, "off"):
-        return None
-    budget = BUDGETS[str(options.effort)]
+def _version(model: str) -> tuple[int, int]:
+    """Return a Claude model's version from its name, and (0, 0) for any other model.
+
+    Names have been ``claude-3-5-sonnet-DATE`` and ``claude-sonnet-4-6``.
+    """
+    found = _NAME.search(model)
+    if found is None:
+        return (0, 0)
+    major, minor = found["major"], found["minor"]
+    return (int(major), int(minor) if minor and len(minor) < _DATE else 0)
+
+
+def _budget(options: ModelOptions) -> int:
+    """Return the tokens to think with, below a limit on output that was asked for."""
     limit = options.max_output_tokens
-    if limit is not None and limit <= 1024:
+    if options.thinking_budget is not None:
+        budget = options.thinking_budget
+        if budget < _LEAST:
+            raise ConfigError(f"A budget to think of {budget} is below the least, {_LEAST}.")
+        if limit is not None and budget >= limit:
+            raise ConfigError(
+                f"max_output_tokens={limit} includes thinking, so it must be larger than the "
+                f"budget to think, {budget}."
+            )
+        return budget
+    budget = BUDGETS[str(options.effort)]
+    if limit is None:
+        return budget
+    if limit <= _LEAST:
         raise ConfigError(
-            f"max_output_tokens={limit} leaves no room to think: raise it above 1024, or turn "
+            f"max_output_tokens={limit} leaves no room to think: raise it above {_LEAST}, or turn "
             "thinking off."
         )
-    # A limit that was asked for is kept, so thinking gets what fits below it.
-    return budget if limit is None else min(budget, max(1024, limit - 1024), limit - 1)
+    return min(budget, max(_LEAST, limit - _LEAST), limit - 1)
 
 
-def _max_tokens(options: ModelOptions, thinking: int | None) -> int:
+def _max_tokens(options: ModelOptions, thinking: Mapping[str, Any]) -> int:
     if options.max_output_tokens is not None:
         return options.max_output_tokens
-    return DEFAULT_MAX_OUTPUT + (thinking or 0)
+    config = thinking.get("thinking", {})
+    if config.get("type") == "adaptive":
+        return DEFAULT_MAX_OUTPUT + BUDGETS[str(options.effort)]
+    return DEFAULT_MAX_OUTPUT + int(config.get("budget_tokens", 0))
 
 
-def _tool_choice(choice: str) -> dict[str, Any]:
-    if choice in ("auto", "any", "none"):
-        return {"type": choice}
-    return {"type": "tool", "name": choice}
+def _cache_mark(options: ModelOptions) -> dict[str, Any] | None:
+    match options.cache:
+        case None | False:
+            return None
+        case True | "5m":
+            return {"type": "ephemeral"}
+        case "1h":
+            return {"type": "ephemeral", "ttl": "1h"}
+    raise ConfigError(f'cache={options.cache!r}: use True, "5m" or "1h".')
+
+
+def _functions(request: ModelRequest) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": tool.name,
+            "description": tool.description,
+            "input_schema": dict(tool.input_schema),
+        }
+        for tool in request.tools
+    ]
+
+
+def _vendor_tools(options: ModelOptions) -> list[dict[str, Any]]:
+    """Return the tools that Anthropic runs itself; they go behind our own."""
+    tools: list[dict[str, Any]] = []
+    if options.web_search:
+        settings = options.web_search if isinstance(options.web_search, Mapping) else {}
+        tools.append({"type": _WEB_SEARCH, "name": "web_search", **settings})
+    if options.code_execution:
+        tools.append({"type": _CODE_EXECUTION, "name": "code_execution"})
+    return [*tools, *(dict(tool) for tool in options.built_in_tools)]
+
+
+def _tool_choice(options: ModelOptions) -> dict[str, Any]:
+    choice = options.tool_choice or "auto"
+    named = choice not in ("auto", "any", "none")
+    chosen: dict[str, Any] = {"type": "tool", "name": choice} if named else {"type": choice}
+    if options.parallel_tool_calls is not None and choice != "none":
+        chosen["disable_parallel_tool_use"] = not options.parallel_tool_calls
+    return chosen
 
 
 # --- encoding -----------------------------------------------------------------------------------
@@ -239,6 +353,9 @@ def _encode_result(block: ToolResult) -> dict[str, Any]:
 def _source(block: Image | Document) -> dict[str, Any]:
     if block.url:
         return {"type": "url", "url": block.url}
+    if isinstance(block, Document) and block.media_type.startswith("text/"):
+        text = base64.b64decode(block.data or "").decode("utf-8", "replace")
+        return {"type": "text", "media_type": "text/plain", "data": text}
     return {"type": "base64", "media_type": block.media_type, "data": block.data or ""}
 
 
@@ -411,7 +528,8 @@ def _sealed(index: int, block: dict[str, Any]) -> BlockSealed:
 def _whole_call(block: dict[str, Any]) -> ToolCall | None:
     """Return a call that came with its arguments in one piece, as some servers send it."""
     raw = block["raw"]
-    if block["json"] or not isinstance(raw.get("input"), dict) or not raw["input"]:
+    # An empty piece says nothing: some servers send one behind the whole input.
+    if any(block["json"]) or not isinstance(raw.get("input"), dict) or not raw["input"]:
         return None
     return ToolCall(
         id=_text(raw.get("id")),

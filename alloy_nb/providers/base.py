@@ -17,8 +17,8 @@ The contract of ``Provider.stream``:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Message
@@ -48,6 +48,17 @@ class ModelOptions:
         temperature: Randomness, in the vendor's range.
         tool_choice: ``auto``, ``any`` (must call one), ``none``, or a tool's name.
         stop: Texts at which to stop.
+        thinking_budget: Tokens to think, for models that take a number instead of an effort.
+        cache: Whether the vendor keeps what was sent for the next request, where it wants to be
+            told: ``True`` or ``"5m"``, or ``"1h"``.
+        web_search: A search of the web by the vendor; ``True``, or its settings.
+        x_search: A search of X, at xAI only.
+        code_execution: A sandbox at the vendor in which the model runs code.
+        built_in_tools: Other tools of the vendor, in its own words.
+        store: Whether the vendor keeps the replies, so that only what is newer is sent.
+        include: What a Responses reply should hold besides.
+        parallel_tool_calls: Whether one reply may call several tools.
+        previous_response_id: A stored reply to go on from.
         extra_body: Merged over the request's body last, so that it can replace any field.
     """
 
@@ -56,25 +67,31 @@ class ModelOptions:
     temperature: float | None = None
     tool_choice: str | None = None
     stop: tuple[str, ...] = ()
+    thinking_budget: int | None = None
+    cache: bool | str | None = None
+    web_search: bool | Mapping[str, Any] | None = None
+    x_search: bool | Mapping[str, Any] | None = None
+    code_execution: bool | None = None
+    built_in_tools: tuple[Mapping[str, Any], ...] = ()
+    store: bool | None = None
+    include: tuple[str, ...] = ()
+    parallel_tool_calls: bool | None = None
+    previous_response_id: str | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def over(self, defaults: ModelOptions) -> ModelOptions:
         """Return these options, with `defaults` where they leave a choice open."""
-        return ModelOptions(
-            max_output_tokens=_first(self.max_output_tokens, defaults.max_output_tokens),
-            effort=_first(self.effort, defaults.effort),
-            temperature=_first(self.temperature, defaults.temperature),
-            tool_choice=_first(self.tool_choice, defaults.tool_choice),
-            stop=self.stop or defaults.stop,
-            extra_body={**defaults.extra_body, **self.extra_body},
-        )
+        if defaults == _NONE:
+            return self
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        # Empty means unset, but for an explicit no: False and 0 are choices.
+        unset = {name for name, value in chosen.items() if value is None or value in ((), {})}
+        chosen.update({name: getattr(defaults, name) for name in unset})
+        chosen["extra_body"] = {**defaults.extra_body, **self.extra_body}
+        return ModelOptions(**chosen)
 
 
-_T = TypeVar("_T")
-
-
-def _first(value: _T | None, default: _T | None) -> _T | None:
-    return default if value is None else value
+_NONE = ModelOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class ModelRequest:
 
     `memory` belongs to the conversation; a wire keeps there what it has encoded, so that each
     message is encoded once however often it is sent. `deadline` is a ``time.monotonic()``.
+    `state` is what the newest reply's `Stopped` carried, of whichever vendor.
     """
 
     messages: Sequence[Message]
@@ -90,6 +108,7 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...] = ()
     options: ModelOptions = field(default_factory=ModelOptions)
     deadline: float | None = None
+    state: Mapping[str, Any] | None = None
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
 
 

@@ -8,39 +8,24 @@ between vendors are data (`Quirks`), never guesses from an address.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any, ClassVar
 
-from alloy_nb.errors import ConfigError, ProviderError
-from alloy_nb.events import (
-    BlockSealed,
-    BlockStarted,
-    CitationAdded,
-    ModelEvent,
-    ReplyStarted,
-    Stopped,
-    TextDelta,
-    ThinkingDelta,
-    ToolInputDelta,
-    UsageReported,
-)
+from alloy_nb.errors import ConfigError
 from alloy_nb.messages import (
     Block,
-    Citation,
     Document,
     Image,
     Message,
-    StopReason,
     Text,
     ToolResult,
 )
 from alloy_nb.providers.base import ModelRequest
+from alloy_nb.providers.chat_decoder import ChatDecoder
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps
-from alloy_nb.usage import Usage
 
 __all__ = ["OpenAICompat", "Quirks"]
 
@@ -68,13 +53,6 @@ class Quirks:
     effort: str | None = "reasoning_effort"
 
 
-_STOPS: Mapping[str, StopReason] = {
-    "stop": StopReason.END_TURN,
-    "tool_calls": StopReason.TOOL_USE,
-    "function_call": StopReason.TOOL_USE,
-    "length": StopReason.MAX_TOKENS,
-    "content_filter": StopReason.REFUSAL,
-}
 _EFFORTS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 
 
@@ -139,9 +117,16 @@ class OpenAICompat(VendorProvider):
             body[self.quirks.output_limit] = options.max_output_tokens
         if options.temperature is not None:
             body["temperature"] = options.temperature
+        if options.parallel_tool_calls is not None and request.tools:
+            body["parallel_tool_calls"] = options.parallel_tool_calls
         if options.stop:
             body["stop"] = list(options.stop)
-        if options.effort in _EFFORTS and self.quirks.effort:
+        if options.effort in _EFFORTS:
+            if self.quirks.effort is None:
+                raise ConfigError(
+                    f"{self.name} cannot be told how much to think: leave the effort out, or "
+                    "choose a model that thinks."
+                )
             body[self.quirks.effort] = _EFFORTS[str(options.effort)]
         if request.tools:
             body["tools"] = [
@@ -161,7 +146,9 @@ class OpenAICompat(VendorProvider):
 
     def first_messages(self, request: ModelRequest) -> list[dict[str, Any]]:
         """Return the system prompt as the first message."""
-        return [{"role": "system", "content": request.system}] if request.system else []
+        if not request.system or not request.system.strip():
+            return []
+        return [{"role": "system", "content": request.system}]
 
     def encode_message(self, message: Message) -> list[dict[str, Any]]:
         """Return one message in this format: results of tools are messages of their own here."""
@@ -244,274 +231,3 @@ def _encode_part(block: Block) -> dict[str, Any]:
         case Document():
             return {"type": "text", "text": f"[document: {block.title or ''} {block.url or ''}]"}
     return {"type": "text", "text": f"[{block.type}]"}
-
-
-# --- decoding -----------------------------------------------------------------------------------
-
-# Thinking goes by several names: DeepSeek, vLLM and llama.cpp; OpenRouter, Groq and Ollama; others.
-_THINKING_FIELDS = ("reasoning_content", "reasoning", "thinking")
-
-
-class ChatDecoder:
-    """Decodes one reply.
-
-    The format has no blocks: a change from thinking to text to calls ends one and begins another.
-    Calls are told apart by their index, else by their id, else by their place, since servers
-    leave out one or the other.
-    """
-
-    def __init__(self, fail: Callable[[Any], ProviderError]) -> None:
-        self.ended = False
-        self._fail = fail
-        self._blocks = 0
-        self._current: tuple[str, int] | None = None  # the text or thinking that is being said
-        self._calls: dict[Any, int] = {}
-        self._ids: dict[Any, str] = {}  # the id that each index began with
-        self._last_call: Any = None
-        self._stop: tuple[StopReason, str | None] | None = None
-        self._started = False
-        self._cited: set[str] = set()
-
-    def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
-        """Return what one chunk means."""
-        if (delta := self._plain_text(data)) is not None:
-            return [delta]
-        if name == "[DONE]":
-            return self.close()
-        if data.get("error"):
-            raise self._fail(data["error"])
-        events: list[ModelEvent] = []
-        if not self._started:
-            self._started = True
-            events.append(
-                ReplyStarted(_text(data.get("id")) or None, _text(data.get("model")) or None)
-            )
-        choices = data.get("choices")
-        if isinstance(choices, list):
-            for choice in choices:
-                # Asked for one answer, we read one: a second choice would be mixed into it.
-                if isinstance(choice, dict) and choice.get("index") in (0, None):
-                    events += self._choice(choice)
-        usage = data.get("usage") or _dict(data.get("x_groq")).get("usage")
-        if isinstance(usage, dict):
-            events.append(UsageReported(_usage(usage)))
-        if data.get("citations"):
-            events += self._cite_urls(data["citations"])
-        return events
-
-    def _plain_text(self, data: dict[str, Any]) -> TextDelta | None:
-        """Return the delta of a chunk that only goes on with the text, as nearly all of them do.
-
-        It takes a fifth of the time of reading a chunk field by field.
-        """
-        if self._current is None or self._current[0] != "text" or data.get("usage"):
-            return None
-        try:
-            (choice,) = data["choices"]
-            delta = choice["delta"]
-            if len(delta) == 1 and choice["finish_reason"] is None and choice["index"] == 0:
-                content = delta["content"]
-                if type(content) is str and content and "citations" not in data:
-                    return TextDelta(self._current[1], content)
-        except (LookupError, TypeError, ValueError):
-            pass  # any other shape is read field by field
-        return None
-
-    def close(self) -> list[ModelEvent]:
-        """End the reply at ``[DONE]``, or where the bytes end after a finish reason."""
-        if self.ended or self._stop is None:
-            return []
-        self.ended = True
-        reason, detail = self._stop
-        return [*self._seal_current(), *self._seal_calls(), Stopped(reason, detail)]
-
-    def _choice(self, choice: dict[str, Any]) -> list[ModelEvent]:
-        # Some servers send the last chunk as a whole message.
-        delta = choice.get("delta") or choice.get("message")
-        events = self._delta(delta) if isinstance(delta, dict) else []
-        if reason := choice.get("finish_reason"):
-            if reason == "error":
-                raise self._fail(choice.get("error") or {"message": "the model failed"})
-            known = _STOPS.get(_text(reason))
-            if self._stop is None or self._stop[0] is not StopReason.REFUSAL:
-                self._stop = (known or StopReason.END_TURN, None if known else _text(reason))
-        return events
-
-    def _delta(self, delta: dict[str, Any]) -> list[ModelEvent]:
-        events: list[ModelEvent] = []
-        for field in _THINKING_FIELDS:
-            if isinstance(text := delta.get(field), str) and text:
-                events += self._say("thinking", text)
-                break
-        content = delta.get("content")
-        if isinstance(content, str):
-            if content:
-                events += self._say("text", content)
-        elif isinstance(content, list):
-            for part in content:
-                events += self._part(part)
-        if isinstance(refusal := delta.get("refusal"), str) and refusal:
-            events += self._say("text", refusal)
-            self._stop = (StopReason.REFUSAL, None)
-        if isinstance(calls := delta.get("tool_calls"), list):
-            for place, call in enumerate(calls):
-                if isinstance(call, dict):
-                    events += self._call(call, place)
-        if isinstance(legacy := delta.get("function_call"), dict):
-            events += self._call({"index": "legacy", "function": legacy}, 0)
-        if isinstance(annotations := delta.get("annotations"), list):
-            events += self._annotate(annotations)
-        return events
-
-    def _part(self, part: Any) -> list[ModelEvent]:
-        """Read a part of Mistral's list content: text, or thinking that holds text."""
-        if not isinstance(part, dict):
-            return []
-        if part.get("type") == "thinking":
-            inner = part.get("thinking")
-            texts = (
-                [_text(p.get("text")) for p in inner if isinstance(p, dict)]
-                if isinstance(inner, list)
-                else [_text(inner)]
-            )
-            return self._say("thinking", "".join(texts)) if any(texts) else []
-        text = _text(part.get("text"))
-        return self._say("text", text) if text else []
-
-    def _say(self, kind: str, text: str) -> list[ModelEvent]:
-        if self._current is not None and self._current[0] == kind:
-            index = self._current[1]
-            begun: list[ModelEvent] = []
-        else:
-            begun = self._seal_current()
-            index = self._new_block()
-            self._current = (kind, index)
-            begun.append(BlockStarted(index, kind))
-        delta: ModelEvent = TextDelta(index, text) if kind == "text" else ThinkingDelta(index, text)
-        return [*begun, delta]
-
-    def _call(self, call: dict[str, Any], place: int) -> list[ModelEvent]:
-        function = _dict(call.get("function"))
-        key = self._key_of(call, place)
-        events: list[ModelEvent] = []
-        if key not in self._calls:
-            events += self._seal_current()
-            index = self._calls[key] = self._new_block()
-            name = _text(function.get("name"))
-            events.append(BlockStarted(index, "tool_call", id=_text(call.get("id")), name=name))
-        self._last_call = key
-        index = self._calls[key]
-        arguments = function.get("arguments")
-        if isinstance(arguments, dict):  # Ollama sends the object itself
-            arguments = dumps(arguments).decode()
-        if isinstance(arguments, str) and arguments:
-            events.append(ToolInputDelta(index, arguments))
-        return events
-
-    def _key_of(self, call: dict[str, Any], place: int) -> Any:
-        """Say which call a fragment belongs to.
-
-        A new id under a used index is a new call: Gemini's compatible interface and some
-        versions of vLLM number all of them 0.
-        """
-        index, id_ = call.get("index"), _text(call.get("id"))
-        if index is None:
-            if id_:
-                return ("id", id_)
-            return self._last_call if self._last_call is not None else ("place", place)
-        key = ("index", index if isinstance(index, (int, str)) else 0)
-        if id_:
-            known = self._ids.setdefault(key, id_)
-            if known != id_:
-                return ("id", id_)
-        elif isinstance(self._last_call, tuple) and self._last_call[0] == "id":
-            # Fragments without an id continue the newest call of that index.
-            return self._last_call
-        return key
-
-    def _annotate(self, annotations: list[Any]) -> list[ModelEvent]:
-        events: list[ModelEvent] = []
-        for raw in annotations:
-            cited = _dict(_dict(raw).get("url_citation"))
-            if url := _text(cited.get("url")):
-                events += self._cite(
-                    Citation(
-                        url=url,
-                        title=_text(cited.get("title")) or None,
-                        quote=_text(cited.get("content")) or None,
-                        start=_offset(cited.get("start_index")),
-                        end=_offset(cited.get("end_index")),
-                        raw=raw,
-                    )
-                )
-        return events
-
-    def _cite_urls(self, urls: Any) -> list[ModelEvent]:
-        """Read the list of sources that Perplexity and xAI repeat in every chunk."""
-        events: list[ModelEvent] = []
-        for url in urls if isinstance(urls, list) else []:
-            if isinstance(url, str) and url not in self._cited and self._current:
-                self._cited.add(url)
-                events += self._cite(Citation(url=url, raw={"url": url}))
-        return events
-
-    def _cite(self, citation: Citation) -> list[ModelEvent]:
-        if self._current is None or self._current[0] != "text":
-            return []
-        return [CitationAdded(self._current[1], citation)]
-
-    def _new_block(self) -> int:
-        self._blocks += 1
-        return self._blocks - 1
-
-    def _seal_current(self) -> list[ModelEvent]:
-        if self._current is None:
-            return []
-        index = self._current[1]
-        self._current = None
-        return [BlockSealed(index)]
-
-    def _seal_calls(self) -> list[ModelEvent]:
-        return [BlockSealed(index) for index in self._calls.values()]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _offset(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
-
-
-def _count(value: Any) -> int:
-    # A count that is negative or absurd must never lower what was spent.
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def _usage(usage: dict[str, Any]) -> Usage:
-    prompt = _dict(usage.get("prompt_tokens_details"))
-    completion = _dict(usage.get("completion_tokens_details"))
-    cached = prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # or DeepSeek's
-    return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cache_read_tokens=_count(cached),
-        cache_write_tokens=_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
-        stated_cost=_money(usage.get("cost")),  # OpenRouter states it
-        raw=dict(usage),
-    )
-
-
-def _money(value: Any) -> Decimal | None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None

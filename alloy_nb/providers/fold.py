@@ -153,12 +153,13 @@ class ReplyBuilder:
             state=self._stopped.state,
         )
 
-    def partial(self) -> Message | None:
+    def partial(self, *, provider: str | None = None, model: str | None = None) -> Message | None:
         """Return what had arrived when the reply was cut, or ``None`` where nothing had.
 
         Calls are left out, since one that was cut must not run. Thinking without its signature is
         kept for the reader; the hand-off does not send it.
         """
+        self._provider, self._model = provider or self._provider, model or self._model
         blocks = [
             block
             for open_ in self._blocks.values()

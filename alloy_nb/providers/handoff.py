@@ -64,6 +64,8 @@ class Rules:
         call_id: The form of a call's id; others are replaced by one of the same form.
         thinking: Whether signed thinking of this vendor goes back; otherwise it is left out.
         unsigned_thinking: Whether thinking without a signature goes back too.
+        paired_server_tools: Whether a call that the vendor ran has a result of its own, without
+            which it is refused.
     """
 
     vendor: str
@@ -71,6 +73,7 @@ class Rules:
     call_id_length: int = 24
     thinking: bool = True
     unsigned_thinking: bool = False
+    paired_server_tools: bool = True
 
 
 @dataclass(slots=True)
@@ -101,6 +104,7 @@ class EncodedHistory:
         self._encoded: list[list[bytes]] = []  # of each unit
         self._ids: list[set[str]] = []  # of each unit
         self._used: set[str] = set()
+        self._newer: list[int] = []  # items of each unit that are the user's
         self._flat: list[bytes] = []  # all units but the last
 
     def update(self, messages: Sequence[Message]) -> list[bytes]:
@@ -110,11 +114,21 @@ class EncodedHistory:
             self._append(unit)
         return self._flat + (self._encoded[-1] if self._encoded else [])
 
+    def newer(self) -> list[bytes]:
+        """Return what was said since the newest reply, with the results of its calls."""
+        if not self._encoded:
+            return []
+        return self._encoded[-1][len(self._encoded[-1]) - self._newer[-1] :]
+
     def _rewind(self, messages: Sequence[Message]) -> None:
-        """Forget the last unit, which may have grown, and all that is no longer the same."""
-        same = len(self._sources) <= len(messages) and all(map(is_, self._sources, messages))
-        if same:
-            self._pop()
+        """Forget the last unit where it has grown, and all that is no longer the same."""
+        known = len(self._sources)
+        if known <= len(messages) and all(map(is_, self._sources, messages)):
+            # What the user said closes a unit: an answer begins the next one.
+            closed = known and self._sources[-1].role == "user"
+            grown = known < len(messages) and not (closed and messages[known].role == "assistant")
+            if grown:
+                self._pop()
             return
         kept = _shared_prefix(self._sources, messages)
         while len(self._sources) > kept:
@@ -128,6 +142,7 @@ class EncodedHistory:
         length = self._lengths.pop()
         del self._sources[len(self._sources) - length :]
         self._encoded.pop()
+        self._newer.pop()
         self._used -= self._ids.pop()
         if self._encoded:
             del self._flat[len(self._flat) - len(self._encoded[-1]) :]
@@ -138,7 +153,9 @@ class EncodedHistory:
             self._flat.extend(self._encoded[-1])
         self._sources.extend(unit.sources)
         self._lengths.append(len(unit.assistants) + len(unit.users))
-        self._encoded.append([dumps(item) for m in mended for item in self._encode(m)])
+        encoded = [[dumps(item) for item in self._encode(message)] for message in mended]
+        self._encoded.append([item for items in encoded for item in items])
+        self._newer.append(len(encoded[-1]) if mended and mended[-1].role == "user" else 0)
         self._ids.append(_call_ids(mended))
 
 
@@ -173,9 +190,13 @@ def _units(messages: Sequence[Message]) -> list[_Unit]:
 def _mended(unit: _Unit, rules: Rules, used: set[str], position: int) -> list[Message]:
     """Return a user message, or an assistant's and a user's, that the vendor takes."""
     if not unit.assistants:
-        content = _user_content(unit.users, [], {})
-        return [_like(unit.users, content)] if content else []
+        return [_like(unit.users, _user_content(unit.users, [], {}))]
     said = [block for m in unit.assistants for block in _sendable(m, rules)]
+    if unit.users or any(isinstance(b, ToolCall) and not b.server for b in said):
+        said = _without_half_pairs(said) if rules.paired_server_tools else said
+        if said and isinstance(said[-1], Thinking):
+            # No vendor takes an answer that ends with thinking.
+            said.append(Text(text="(no answer)"))
     calls, renamed = _with_unique_ids(said, rules, used, position)
     if position == 0 and not unit.users and not calls:
         return []
@@ -183,11 +204,15 @@ def _mended(unit: _Unit, rules: Rules, used: set[str], position: int) -> list[Me
     if position == 0:
         # A history may begin with an assistant's greeting; no vendor takes that.
         out.append(Message(role="user", content=(Text(text="(The conversation begins.)"),)))
-    out.append(_like(unit.assistants, calls or [Text(text="(no answer)")]))
+    # Blocks that the vendor signed must stay under its name when messages are joined.
+    ours = [m for m in unit.assistants if m.origin and m.origin.provider == rules.vendor]
+    out.append(_like(ours[:1] or unit.assistants, calls or [Text(text="(no answer)")]))
     wanted = [b for b in calls if isinstance(b, ToolCall) and not b.server]
     content = _user_content(unit.users, wanted, renamed)
-    if content:
-        out.append(_like(unit.users, content) if unit.users else _results_message(content))
+    if unit.users:
+        out.append(_like(unit.users, content))
+    elif content:
+        out.append(_results_message(content))
     return out
 
 
@@ -215,7 +240,7 @@ def _sendable(message: Message, rules: Rules) -> list[Block]:
             case Thinking():
                 signed = ours and block.replay is not None
                 if (signed and rules.thinking) or (rules.unsigned_thinking and block.text):
-                    blocks.append(block)
+                    blocks.append(block if ours or block.replay is None else _bare(block))
             case ToolCall(server=True):
                 if ours and block.replay is not None:
                     blocks.append(block)
@@ -229,7 +254,45 @@ def _sendable(message: Message, rules: Rules) -> list[Block]:
     return blocks
 
 
-def _bare(block: Text | ToolCall) -> Block:
+def _without_half_pairs(blocks: list[Block]) -> list[Block]:
+    """Leave out calls that the vendor ran itself and their results where the other is missing.
+
+    A paused turn, which ends the conversation and goes back to be continued, is not touched.
+    """
+    calls, results = set(), set()
+    for block in blocks:
+        match block:
+            case ToolCall(server=True, id=id_):
+                calls.add(id_)
+            case Opaque(raw={"tool_use_id": str(id_)}):
+                results.add(id_)
+            case Opaque(raw={"id": str(id_)}):
+                calls.add(id_)
+    if calls == results:
+        return blocks
+    return [
+        block
+        for block in blocks
+        if not (isinstance(block, ToolCall) and block.server and block.id not in results)
+        and not (isinstance(block, Opaque) and _is_half(block.raw, calls, results))
+    ]
+
+
+def _answer(call: ToolCall, result: ToolResult | None) -> ToolResult:
+    """Return a call's result under the tool's name, or one that says that there is none."""
+    if result is None:
+        content = (Text(text=UNKNOWN),)
+        return ToolResult(call_id=call.id, name=call.name, content=content, is_error=True)
+    return result if result.name == call.name else result.model_copy(update={"name": call.name})
+
+
+def _is_half(raw: dict[str, Any], calls: set[str], results: set[str]) -> bool:
+    if "tool_use_id" in raw:
+        return raw["tool_use_id"] not in calls
+    return str(raw.get("type", "")).endswith("tool_use") and raw.get("id") not in results
+
+
+def _bare(block: Text | Thinking | ToolCall) -> Block:
     return block.model_copy(update={"replay": None})
 
 
@@ -287,14 +350,13 @@ def _user_content(
                         )
                 case Text(text=text):
                     if text.strip():
-                        rest.append(block)
+                        rest.append(block if block.replay is None else _bare(block))
                 case Thinking() | ToolCall() | Opaque():
                     pass  # a user's message cannot hold these; an edited history might
                 case _:
                     rest.append(block)
-    answered: list[Block] = [
-        results.get(call.id)
-        or ToolResult(call_id=call.id, content=(Text(text=UNKNOWN),), is_error=True)
-        for call in calls
-    ]
+    answered: list[Block] = [_answer(call, results.get(call.id)) for call in calls]
+    if users and not answered and not rest:
+        # Leaving the message out would put two answers in a row, or let the assistant begin.
+        return [Text(text="(no message)")]
     return answered + rest

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import email.utils
 import ipaddress
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -61,14 +62,22 @@ class Failure:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
-        with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(self.headers["retry-after-ms"]) / 1000)
+        if (milliseconds := _seconds(self.headers.get("retry-after-ms", ""))) is not None:
+            return milliseconds / 1000
         value = self.headers.get("retry-after", "")
-        try:
-            seconds = float(value)
-        except ValueError:
-            return _seconds_until(value)
-        return seconds if 0 <= seconds < float("inf") else None
+        return _seconds(value) if _is_number(value) else _seconds_until(value)
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _seconds(value: str) -> float | None:
+    return float(value) if _is_number(value) and 0 <= float(value) < float("inf") else None
 
 
 def _seconds_until(date: str) -> float | None:
@@ -113,6 +122,7 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
         ProviderError: See :mod:`alloy_nb.errors`; nothing of httpx is in it.
     """
     watch = _Watch(call)
+    failure: ProviderError
     try:
         async with _connection_for(call) as send, _opened(send, call, watch) as response:
             chunks = _chunks(response)
@@ -122,11 +132,12 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
                 if events is None:
                     continue
                 watch.reading = False
-                watch.moved = time.monotonic()
                 for event in events:
                     yield event
                 if decoder.fault or decoder.ended:
                     break
+                # Counted from here: the time that the consumer took is not the vendor's.
+                watch.moved = time.monotonic()
                 watch.reading = True
             if decoder.fault is None and not decoder.ended:
                 watch.reading = False
@@ -135,16 +146,17 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
             if decoder.fault:
                 raise decoder.fault
             await _drain(chunks)
+        return
     except asyncio.CancelledError:
-        if watch.fired:
-            raise watch.error() from None
-        raise
-    except httpx.HTTPError as error:
-        raise _translated(error, call, begun=watch.begun) from None
-    except (httpx.InvalidURL, UnicodeError, ssl.SSLError, OSError) as error:
-        raise _translated(error, call, begun=watch.begun) from None
+        if not watch.fired:
+            raise
+        failure = watch.error()
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ssl.SSLError, OSError) as error:
+        failure = _translated(error, call, begun=watch.begun)
     finally:
         watch.stop()
+    # Raised out here, the error does not hold the one behind it, which holds the request.
+    raise failure
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
@@ -168,12 +180,12 @@ async def _opened(send: Send, call: Call, watch: _Watch) -> AsyncIterator[httpx.
     """Send the request and give its response, if its status and type are as they should be."""
     watch.reading = True
     response = await send(call)
-    watch.reading = False
     try:
-        if response.status_code != 200:
-            raise call.fail(Failure(response.status_code, response.headers, await _body(response)))
-        if "text/event-stream" not in response.headers.get("content-type", "text/event-stream"):
-            raise call.fail(Failure(200, response.headers, await _body(response)))
+        kind = response.headers.get("content-type", "text/event-stream")
+        if response.status_code != 200 or "text/event-stream" not in kind.lower():
+            body = await _body(response)
+            raise call.fail(Failure(response.status_code, response.headers, body))
+        watch.reading = False
         watch.begun = True
         yield response
     finally:
@@ -211,6 +223,8 @@ class _Watch:
 
     def error(self) -> TimedOut:
         call = self._call
+        if self._task is not None:
+            self._task.uncancel()  # it was asked for here, and it ends here
         late = call.deadline is not None and time.monotonic() >= call.deadline
         what = (
             "did not finish within the time that the run had"
@@ -284,6 +298,8 @@ def _cause(error: BaseException) -> str:
             return "it does not speak TLS as expected; is it http:// rather than https://?"
         if isinstance(seen, ConnectionRefusedError):
             return "nothing listens there; is the server running?"
+        if isinstance(seen, socket.gaierror):
+            return "its name does not resolve; is the network there?"
         if isinstance(seen, OSError) and seen.strerror:
             return seen.strerror.lower()
         seen = seen.__cause__ or seen.__context__
@@ -345,7 +361,11 @@ class _Client:
     async def send(self, call: Call) -> httpx.Response:
         client = self._client
         request = client.build_request(
-            "POST", call.url, content=call.body, headers={**_HEADERS, **call.headers}
+            "POST",
+            call.url,
+            content=call.body,
+            headers={**_HEADERS, **call.headers},
+            timeout=_TIMEOUTS,  # httpx's own would end a model that thinks for six seconds
         )
         response: httpx.Response = await client.send(request, stream=True, follow_redirects=False)
         return response

@@ -35,8 +35,9 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    # Its reasoning models refuse max_tokens.
-    "openai": Preset(
+    # OpenAI itself is reached by the Responses format; this is its older one. Its reasoning models
+    # refuse max_tokens.
+    "openai-chat": Preset(
         "https://api.openai.com",
         "OPENAI_API_KEY",
         quirks=Quirks(output_limit="max_completion_tokens"),
@@ -63,8 +64,8 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "groq": Preset("https://api.groq.com/openai", "GROQ_API_KEY"),
     "together": Preset("https://api.together.xyz", "TOGETHER_API_KEY"),
-    "xai": Preset("https://api.x.ai", "XAI_API_KEY"),
-    "gemini": Preset(
+    "xai-chat": Preset("https://api.x.ai", "XAI_API_KEY"),
+    "gemini-compat": Preset(
         "https://generativelanguage.googleapis.com",
         "GEMINI_API_KEY",
         path="/v1beta/openai/chat/completions",

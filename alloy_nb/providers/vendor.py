@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -20,6 +21,7 @@ from alloy_nb.errors import (
     QuotaExceeded,
     RateLimited,
     ServerFault,
+    StateLost,
     TimedOut,
 )
 from alloy_nb.events import ModelEvent
@@ -33,6 +35,18 @@ if TYPE_CHECKING:
     from alloy_nb.providers.http import Failure
 
 __all__ = ["VendorProvider"]
+
+# Options that would change the answer if they were left out in silence.
+_OPTIONAL = (
+    "web_search",
+    "x_search",
+    "code_execution",
+    "built_in_tools",
+    "store",
+    "include",
+    "previous_response_id",
+    "thinking_budget",
+)
 
 _NOT_JSON_BYTES = 300
 
@@ -59,6 +73,9 @@ class VendorProvider:
     key_variable: ClassVar[str | None] = None
     default_base_url: ClassVar[str] = ""
     path: ClassVar[str] = ""
+    history_field: ClassVar[str] = "messages"
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """Which of the options that only some vendors have."""
 
     def __init__(
         self,
@@ -94,12 +111,14 @@ class VendorProvider:
         from alloy_nb.providers.http import Call, stream_events
 
         key = self._key()
+        options = request.options.over(self.options)
+        self._check(options)
         call = Call(
-            url=self.base_url + self.path,
+            url=self.url,
             headers={
                 "content-type": "application/json",
-                **self.headers(key),
                 **self.extra_headers,
+                **self.headers(key, options),
             },
             body=self.body(request),
             provider=self.name,
@@ -119,13 +138,18 @@ class VendorProvider:
             history = EncodedHistory(self.rules(), self.encode_message)
             request.memory[self._memory_key] = history
         messages = history.update(request.messages)
+        if self.sends_newer_only(request):
+            messages = history.newer()
+        messages = self.finish(messages, request.options.over(self.options))
         fields = self.fields(request)
         fields.update(self.extra_body)
         fields.update(request.options.over(self.options).extra_body)
-        if "messages" in fields:  # extra_body replaced the conversation itself
+        if self.history_field in fields:  # extra_body replaced the conversation itself
             return dumps(fields)
         first = [dumps(message) for message in self.first_messages(request)]
-        return dumps(fields)[:-1] + b',"messages":[' + b",".join(first + messages) + b"]}"
+        body = dumps(fields)[:-1] + (b"," if fields else b"")
+        history_list = b",".join(first + messages)
+        return body + f'"{self.history_field}":['.encode() + history_list + b"]}"
 
     @property
     def has_key(self) -> bool:
@@ -144,11 +168,20 @@ class VendorProvider:
     # --- what a wire fills in ---------------------------------------------------------------
 
     @property
+    def url(self) -> str:
+        """Where requests go; the key is never part of it."""
+        return self.base_url + self.path
+
+    def sends_newer_only(self, request: ModelRequest) -> bool:  # noqa: ARG002  # for wires
+        """Return whether the vendor has the history up to the newest reply already."""
+        return False
+
+    @property
     def needs_key(self) -> bool:
         """Whether requests are refused without a key."""
         return self.key_variable is not None
 
-    def headers(self, key: str | None) -> dict[str, str]:
+    def headers(self, key: str | None, options: ModelOptions) -> dict[str, str]:  # noqa: ARG002  # for wires
         """Return the headers of this vendor; keys travel here only."""
         return {"authorization": f"Bearer {key}"} if key else {}
 
@@ -167,6 +200,10 @@ class VendorProvider:
     def encode_message(self, message: Message) -> list[dict[str, Any]]:
         """Return one message in the vendor's words; some need several for one of ours."""
         raise NotImplementedError
+
+    def finish(self, messages: list[bytes], options: ModelOptions) -> list[bytes]:  # noqa: ARG002  # for wires
+        """Return the encoded history as it goes out."""
+        return messages
 
     def decoder(self) -> Decoder:
         """Return a decoder for one reply."""
@@ -247,6 +284,14 @@ class VendorProvider:
             **about,
         )
 
+    def _check(self, options: ModelOptions) -> None:
+        """Refuse what this vendor cannot do, instead of leaving it out silently."""
+        for name in _OPTIONAL:
+            if getattr(options, name) and name not in self.takes:
+                raise ConfigError(
+                    f"{self.name} has no {name.replace('_', ' ')}: leave {name}= out."
+                )
+
     # --- keys ---------------------------------------------------------------------------------
 
     def _key(self) -> str | None:
@@ -286,11 +331,18 @@ def _secret(key: str | SecretStr | None) -> SecretStr | None:
 
 def _without_version(url: str) -> str:
     url = url.rstrip("/")
-    if "://" not in url:
+    if "://" not in url or not _has_host(url):
         raise ConfigError(
             f"base_url={url!r} is no address: write http://host:port or https://host."
         )
     return url.removesuffix("/v1")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
 
 
 # --- naming errors ------------------------------------------------------------------------------
@@ -313,7 +365,18 @@ _BY_TYPE: dict[str, type[ProviderError]] = {
     "rate_limit_exceeded": RateLimited,
     "context_length_exceeded": ContextOverflow,
     "exceed_context_size_error": ContextOverflow,  # llama.cpp
+    "previous_response_not_found": StateLost,
     "server_error": ServerFault,
+    # Gemini: https://ai.google.dev/gemini-api/docs/troubleshooting, under error.status
+    "UNAUTHENTICATED": AuthFailed,
+    "PERMISSION_DENIED": AuthFailed,
+    "RESOURCE_EXHAUSTED": RateLimited,
+    "UNAVAILABLE": Overloaded,
+    "INTERNAL": ServerFault,
+    "DEADLINE_EXCEEDED": TimedOut,
+    "INVALID_ARGUMENT": BadRequest,
+    "NOT_FOUND": BadRequest,
+    "FAILED_PRECONDITION": BadRequest,
     "service_unavailable_error": Overloaded,
 }
 _BY_STATUS: dict[int, type[ProviderError]] = {
@@ -343,7 +406,7 @@ _TOO_LONG = (
 def error_class(status: int, kind: str, code: str, message: str) -> type[ProviderError]:
     """Return the class of an error from its status, type and code, the most telling first."""
     named = _BY_TYPE.get(code) or _BY_TYPE.get(kind)
-    if named is QuotaExceeded or named is ContextOverflow:
+    if named in (QuotaExceeded, ContextOverflow, StateLost):
         return named
     if named in (None, BadRequest) and any(words in message.lower() for words in _TOO_LONG):
         return ContextOverflow

@@ -168,8 +168,8 @@ _ALLOWED: dict[str, frozenset[str]] = {
     },
     "a": frozenset({"href", "target", "rel"}),
     "ol": frozenset({"start"}),
-    "td": frozenset({"align"}),
-    "th": frozenset({"align"}),
+    "td": frozenset({"style"}),
+    "th": frozenset({"style"}),
     "img": frozenset({"src", "alt", "style"}),
 }
 _VOID = {"br", "hr", "img"}

@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import sys
 import threading
 import time
 
 import pytest
+from IPython.display import publish_display_data
 from IPython.utils.capture import capture_output
 
 from alloy_nb.engine.tool import ToolContext
@@ -77,6 +79,12 @@ def test_history_counts_and_outputs_of_the_user_are_untouched(python, shell):
     with pytest.raises(ToolError):
         python("1 / 0")
     assert seen() == before
+
+
+def test_code_that_assigns_the_underscore_leaves_the_user_s_last_value(python, shell):
+    shell.run_cell("'last'", store_history=True)
+    assert python("_ = 1\n_") == "1"
+    assert shell.user_ns["_"] == "last"
 
 
 def told(python, code, **options):
@@ -159,6 +167,38 @@ def test_an_update_of_an_output_is_an_update(python):
         ({"display_id": "one"}, False),
         ({"display_id": "one"}, True),
     ]
+
+
+def test_an_output_that_was_cleared_is_not_shown(python):
+    with capture_output() as seen:
+        text = python("from IPython.display import clear_output\ndisplay('a')\nclear_output()\n1")
+    assert (text, seen.outputs) == ("1", [])
+
+
+def test_what_the_canvas_draws_meanwhile_is_no_part_of_the_result(python, shell):
+    drawn = threading.Event()
+    shell.user_ns["drawn"] = drawn
+
+    def draw():
+        print("a frame")
+        print("a frame", file=sys.stderr)
+        publish_display_data({"text/plain": "a frame"})
+        drawn.set()
+
+    with capture_output() as seen:
+        threading.Timer(0.05, draw).start()
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.name = "alloy-loop"  # the portal's thread has this name
+        assert python("drawn.wait(10)") == "True"
+    assert (seen.stdout, seen.stderr) == ("a frame\n", "a frame\n")
+    assert len(seen.outputs) == 1
+
+
+def test_a_loop_that_prints_without_end_fills_no_memory(python):
+    text = python("for _ in range(300_000): print('0123456789')")
+    assert len(text) < 2_100_000
+    assert text.endswith("[what was printed from here on was not kept]")
 
 
 def test_a_value_that_displays_itself_is_shown_to_the_user(python):

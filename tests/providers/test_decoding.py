@@ -23,12 +23,14 @@ from tests.servers.wire import (
     chat_events,
 )
 
-FULL = Reply([
-    Think("Hmm, à voir 🤔."),
-    Say("Voilà: 😀 fin\u2028."),
-    Call("bash", {"command": "écho '😀'"}),
-    Call("read", {}),
-])  # fmt: skip
+FULL = Reply(
+    [
+        Think("Hmm, à voir 🤔."),
+        Say("Voilà: 😀 fin\u2028."),
+        Call("bash", {"command": "écho '😀'"}),
+        Call("read", {}),
+    ]
+)
 
 
 def anthropic_stream(reply: Reply = FULL) -> bytes:
@@ -107,7 +109,9 @@ def test_bytes_cut_in_any_places_give_the_same_events(case, cuts):
     assert same(decode(wire, stream, cuts), decode(wire, stream))
 
 
-@pytest.mark.parametrize(("wire", "stream"), [(ANTHROPIC, anthropic_stream()), (CHAT, chat_stream())], ids=NAMES)  # fmt: skip
+@pytest.mark.parametrize(
+    ("wire", "stream"), [(ANTHROPIC, anthropic_stream()), (CHAT, chat_stream())], ids=NAMES
+)
 def test_every_character_arrives(wire, stream):
     message = decode(wire, stream).message
     assert message.text == "Voilà: 😀 fin\u2028."
@@ -130,14 +134,16 @@ def surrogates(deltas, start) -> bytes:
     def event(kind, **more):
         return f"event: {kind}\ndata: {json.dumps({'type': kind, **more})}\n\n".encode()
 
-    return b"".join([
-        anthropic_event("message_start", message={"id": "m", "model": "m"}),
-        event("content_block_start", index=0, content_block=start),
-        *(event("content_block_delta", index=0, delta=delta) for delta in deltas),
-        event("content_block_stop", index=0),
-        anthropic_event("message_delta", delta={"stop_reason": "end_turn"}, usage={}),
-        anthropic_event("message_stop"),
-    ])  # fmt: skip
+    return b"".join(
+        [
+            anthropic_event("message_start", message={"id": "m", "model": "m"}),
+            event("content_block_start", index=0, content_block=start),
+            *(event("content_block_delta", index=0, delta=delta) for delta in deltas),
+            event("content_block_stop", index=0),
+            anthropic_event("message_delta", delta={"stop_reason": "end_turn"}, usage={}),
+            anthropic_event("message_stop"),
+        ]
+    )
 
 
 both = pytest.mark.parametrize("wire", WIRES, ids=NAMES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +36,10 @@ CASES = {
     "many blank lines": (b"\n\n\ndata: a\n\n\n\n\ndata: b\n\n", [(None, b"a"), (None, b"b")]),
     "CRLF": (b"event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n", [("x", b"a"), (None, b"b")]),
     "CR": (b"event: x\rdata: a\r\rdata: b\r\r", [("x", b"a"), (None, b"b")]),
-    "line ends mixed": (b"data: a\r\n\ndata: b\r\r\ndata: c\n\r", [(None, b"a"), (None, b"b"), (None, b"c")]),
+    "line ends mixed": (
+        b"data: a\r\n\ndata: b\r\r\ndata: c\n\r",
+        [(None, b"a"), (None, b"b"), (None, b"c")],
+    ),
     "a byte-order mark": (b"\xef\xbb\xbfdata: a\n\n", [(None, b"a")]),
     "a byte-order mark later is text": (b"data: a\n\n\xef\xbb\xbfdata: b\n\n", [(None, b"a")]),
     "no last blank line": (b"data: a\n\ndata: b\n", [(None, b"a"), (None, b"b")]),
@@ -47,7 +52,7 @@ CASES = {
     "a name that is no UTF-8": (b"event: \xff\ndata: a\n\n", [("\ufffd", b"a")]),
     "nothing": (b"", []),
     "comments only": (b": a\n\n: b\n\n", []),
-}  # fmt: skip
+}
 cases = pytest.mark.parametrize(("stream", "events"), CASES.values(), ids=CASES.keys())
 
 
@@ -96,7 +101,7 @@ def by_the_book(stream: bytes) -> list[tuple[str | None, bytes]]:
 @settings(max_examples=400, deadline=None)
 def test_any_stream_cut_in_any_places_is_read_by_the_book(stream, cuts):
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    pieces = [stream[a:b] for a, b in zip(places, places[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(places)]
     assert parsed(*pieces) == by_the_book(stream)
 
 
@@ -111,7 +116,12 @@ def test_an_event_larger_than_the_limit_is_refused(monkeypatch):
 def test_many_events_are_not_one_large_event(monkeypatch):
     monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 1000)
     decoder = SSEDecoder()
-    events = [e for _ in range(200) for piece in (b"data: ", b"x" * 50, b"\n\n") for e in decoder.feed(piece)]  # fmt: skip
+    events = [
+        e
+        for _ in range(200)
+        for piece in (b"data: ", b"x" * 50, b"\n\n")
+        for e in decoder.feed(piece)
+    ]
     assert len(events) == 200
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from alloy_nb.errors import ProviderError
@@ -55,7 +56,7 @@ def decode(wire: VendorProvider, data: bytes, cuts: Iterable[int] = ()) -> Decod
     decoder = ReplyDecoder(wire.decoder(), provider=wire.name, model=wire.model)
     places = [0, *sorted(cut for cut in cuts if 0 <= cut <= len(data)), len(data)]
     events: list[ModelEvent] = []
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         events += decoder.feed(data[start:end]) or []
         if decoder.fault or decoder.ended:
             break

@@ -1,0 +1,262 @@
+"""However and whenever a run is stopped, the next request is one that the vendor takes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from typing import Any
+
+import pytest
+
+import alloy_nb as al
+from alloy_nb.engine.agent import Agent
+from alloy_nb.events import TextDelta, ToolStarted
+from alloy_nb.messages import ToolCall, ToolResult, user
+from alloy_nb.providers.http import close_clients
+from tests.engine.scripted import HANG, Scripted, calls, says
+from tests.engine.test_loop import add
+from tests.oracles.invariants import check_anthropic, check_chat
+from tests.oracles.strict import validate_anthropic, validate_chat
+from tests.providers.wires import ANTHROPIC, CHAT, NAMES, body
+from tests.servers.sse import STALL, Server, loop, stream
+from tests.servers.wire import Call, Reply, Say, Think, anthropic_events, chat_events
+
+
+def judge(wire: str, history: list[al.Message]) -> None:
+    """Let every oracle look at the next request."""
+    sent = body(ANTHROPIC if wire == "anthropic" else CHAT, *history, user("go on"))
+    if wire == "anthropic":
+        validate_anthropic(sent)
+        check_anthropic(sent)
+    else:
+        validate_chat(sent)
+        check_chat(sent)
+
+
+def answered_once(history: list[al.Message]) -> None:
+    """Each call in the history itself has exactly one result, in the next message."""
+    for number, message in enumerate(history):
+        wanted = [b.id for b in message.content if isinstance(b, ToolCall) and not b.server]
+        if wanted:
+            results = [b for b in history[number + 1].content if isinstance(b, ToolResult)]
+            assert [r.call_id for r in results] == wanted
+
+
+ran: list[int] = []
+
+
+@al.tool
+async def slowly(n: int) -> str:
+    """Take a moment."""
+    ran.append(n)
+    await asyncio.sleep(0.002 * n)
+    return f"done {n}"
+
+
+TURN = [Think("Hmm."), Say("Let me see 😀."), Call("slowly", {"n": 1}), Call("slowly", {"n": 2})]
+
+
+def model_of(wire: str, url: str) -> Any:
+    make = al.Anthropic if wire == "anthropic" else al.OpenAICompat
+    return make("scripted-1", base_url=url)
+
+
+@pytest.mark.parametrize("wire", NAMES)
+def test_a_run_stopped_at_any_point_leaves_a_history_that_goes_on(wire):
+    chance = random.Random(11)
+    points = 210
+    cancelled = 0
+
+    async def go(url: str) -> None:
+        nonlocal cancelled
+        agent = Agent(model_of(wire, url), tools=(slowly,))
+        for _ in range(points):
+            async with agent.start("go", messages=[user("before"), al.messages.assistant("yes")]) as run:
+                stop_at = chance.choice([0, chance.randint(0, 40), chance.randint(0, 12)])
+                with contextlib.suppress(StopAsyncIteration):
+                    events = aiter(run)
+                    for _ in range(stop_at):
+                        await anext(events)
+                    await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003]))
+                run.cancel()
+                result = await run.result()
+            assert result.status in ("cancelled", "completed"), result.error
+            cancelled += result.status == "cancelled"
+            judge(wire, result.messages)
+            answered_once(result.messages)
+        await close_clients()
+
+    script = loop(TURN, [Say("All done.")])
+    replies = {False: script[0], True: script[1]}
+
+    def answer(request: Any) -> Any:
+        # What was said last decides what comes: a call where the user spoke.
+        last = request.json["messages"][-1]
+        after_tools = last["role"] == "tool" or any(
+            isinstance(b, dict) and b.get("type") == "tool_result" for b in last["content"]
+        )
+        return replies[after_tools](request)
+
+    with Server(otherwise=answer) as server:
+        asyncio.run(go(server.url))
+    assert cancelled > points / 2
+
+
+@pytest.mark.parametrize("wire", NAMES)
+def test_a_run_stopped_at_every_step_leaves_a_history_that_goes_on(wire):
+    # The scripted provider gives way before each event, so that every place between is reached.
+    statuses = []
+    for steps in range(60):
+        model = Scripted(
+            calls(("slowly", {"n": 0}, "a"), ("slowly", {"n": 1}, "b"), ("nope", {}, "c"), text="so"),
+            says("all ", "done"),
+            steps=True,
+        )
+
+        async def go(model: Any = model, steps: int = steps) -> al.Result:
+            async with Agent(model, tools=(slowly,)).start("go") as run:
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                run.cancel()
+                return await run.result()
+
+        result = asyncio.run(go())
+        judge(wire, result.messages)
+        answered_once(result.messages)
+        assert model.closed == len(model.requests)
+        statuses.append(result.status)
+    assert statuses.count("cancelled") > 20
+
+
+def test_a_stopped_reply_keeps_its_text_and_marks_it():
+    async def go() -> al.Result:
+        async with Agent(Scripted([*says("par", "tial")[:4], HANG])).start("?") as run:
+            async for event in run:
+                if isinstance(event.body, TextDelta) and event.body.text == "tial":
+                    run.cancel()
+            return await run.result()
+
+    result = asyncio.run(go())
+    assert (result.status, result.text, result.ok) == ("cancelled", "partial", False)
+    assert result.messages[-1].stop == "interrupted"
+
+
+def stopped_in_tools(*tools: al.Tool, wanted: Any, **settings: Any) -> al.Result:
+    async def go() -> al.Result:
+        agent = Agent(Scripted(calls(*wanted), says("never")), tools=tools, **settings)
+        async with agent.start("?") as run:
+            async for event in run:
+                if isinstance(event.body, ToolStarted):
+                    await asyncio.sleep(0.02)
+                    run.cancel()
+            return await run.result()
+
+    return asyncio.run(go())
+
+
+@al.tool
+async def hang() -> str:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+    return ""
+
+
+@al.tool(concurrent=False)
+async def hang_alone() -> str:
+    """Wait for ever, alone."""
+    await asyncio.Event().wait()
+    return ""
+
+
+def test_a_call_that_ran_when_it_was_stopped_says_that_it_may_have_had_effects():
+    result = stopped_in_tools(add, hang, wanted=[("add", {"a": 1, "b": 2}), ("hang", {}), ("hang", {})])  # fmt: skip
+    first, *others = result.messages[-1].content
+    assert (first.text, first.is_error) == ("3", False)
+    assert all(o.is_error and "may have had effects" in o.text for o in others)
+    assert [r.error is None for r in result.tool_calls] == [True, False, False]
+
+
+def test_a_call_that_had_not_begun_says_that_it_did_not_run():
+    result = stopped_in_tools(add, hang_alone, wanted=[("add", {"a": 1, "b": 2}), ("hang_alone", {})])  # fmt: skip
+    waiting, running = result.messages[-1].content
+    assert "did not run" in waiting.text
+    assert "may have had effects" in running.text
+
+
+def test_a_run_stopped_while_a_person_is_asked_ran_nothing():
+    began = asyncio.Event()
+
+    async def ask(call: Any, tool: Any) -> al.Decision:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def go() -> al.Result:
+        model = Scripted(calls(("add", {"a": 1, "b": 2}), ("add", {"a": 1, "b": 3})), says("never"))
+        async with Agent(model, tools=(add,), approve=ask).start("?") as run:
+            await began.wait()
+            run.cancel()
+            return await run.result()
+
+    result = asyncio.run(go())
+    assert all("did not run" in r.text for r in result.messages[-1].content)
+
+
+@pytest.mark.parametrize("wire", NAMES)
+def test_a_stopped_run_closes_its_connection_at_once(wire):
+    reply = Reply([Say("Hello there")])
+    events = anthropic_events(reply) if wire == "anthropic" else chat_events(reply)
+
+    async def go(server: Server) -> float:
+        async with Agent(model_of(wire, server.url)).start("?") as run:
+            async for event in run:
+                if isinstance(event.body, TextDelta):
+                    left = time.monotonic()
+                    run.cancel()
+            return await asyncio.to_thread(server.requests[0].wait_closed) - left
+
+    with Server(stream([*events[:4], STALL])) as server:
+        assert asyncio.run(go(server)) < 0.25
+
+
+@pytest.mark.parametrize("wire", NAMES)
+def test_a_middleware_that_halts_closes_the_connection_at_once(wire):
+    from tests.engine.test_loop import HaltIn
+
+    reply = Reply([Say("Hello there")])
+    events = anthropic_events(reply) if wire == "anthropic" else chat_events(reply)
+    with Server(stream([*events[:5], STALL])) as server:
+        result = al.run("?", provider=model_of(wire, server.url), middleware=[HaltIn("within")])
+        left = time.monotonic()
+        assert result.status == "halted"
+        assert server.requests[0].wait_closed() - left < 0.25
+
+
+def test_stopping_twice_is_stopping_once():
+    async def go() -> al.Result:
+        async with Agent(Scripted([HANG])).start("?") as run:
+            await asyncio.sleep(0.01)
+            run.cancel()
+            run.cancel()
+            return await run.result()
+
+    assert asyncio.run(go()).status == "cancelled"
+
+
+def test_a_countdown_ends_at_once_when_the_run_is_stopped():
+    from alloy_nb.errors import RateLimited
+    from alloy_nb.events import RetryScheduled
+
+    async def go() -> float:
+        model = Scripted(RateLimited("wait", retry_after=50.0), says("a"))
+        async with Agent(model).start("?") as run:
+            async for event in run:
+                if isinstance(event.body, RetryScheduled):
+                    began = time.monotonic()
+                    run.cancel()
+            assert (await run.result()).status == "cancelled"
+            return time.monotonic() - began
+
+    assert asyncio.run(go()) < 0.5

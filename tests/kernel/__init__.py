@@ -1,0 +1,1 @@
+"""What a notebook's cells do in a real kernel."""

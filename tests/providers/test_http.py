@@ -1,0 +1,719 @@
+"""The transport: every failure has a type and a sentence, nothing hangs, connections are reused."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import format_datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from alloy_nb.errors import (
+    AuthFailed,
+    BadRequest,
+    ConfigError,
+    ConnectionFailed,
+    ContextOverflow,
+    Overloaded,
+    ProviderError,
+    QuotaExceeded,
+    RateLimited,
+    ServerFault,
+    StreamTruncated,
+    TimedOut,
+)
+from alloy_nb.events import TextDelta
+from alloy_nb.messages import user
+from alloy_nb.providers import Anthropic, OpenAICompat
+from alloy_nb.providers import provider as make
+from alloy_nb.providers.base import ModelRequest
+from alloy_nb.providers.http import close_clients
+from tests.providers.wires import NAMES, ask, collect, request
+from tests.servers.sse import (
+    CLOSE,
+    RESET,
+    STALL,
+    Answer,
+    Pause,
+    Server,
+    byte_by_byte,
+    cut,
+    hang_up,
+    html_page,
+    json_answer,
+    loop,
+    redirect,
+    stream,
+)
+from tests.servers.wire import Reply, Say, anthropic_events, chat_events, words
+
+KEY = "sk-ant-api03-canary0123456789abcdefghij"
+HELLO = Reply([Say("Hello there")])
+both = pytest.mark.parametrize("wire", NAMES)
+
+
+def provider_of(wire: str, url: str, **more: Any) -> Any:
+    settings = {"api_key": KEY, "timeout": 5.0} | more
+    if wire == "anthropic":
+        return Anthropic("scripted-1", base_url=url, **settings)
+    return OpenAICompat("scripted-1", url, name="local", **settings)
+
+
+def events_of(wire: str, reply: Reply = HELLO) -> list[bytes]:
+    return anthropic_events(reply) if wire == "anthropic" else chat_events(reply)
+
+
+def failure(provider: Any, asked: ModelRequest | None = None) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        ask(provider, asked)
+    error = caught.value
+    assert error.provider == provider.name
+    assert error.model == "scripted-1"
+    assert KEY not in str(error)
+    assert "http" not in type(error).__module__
+    return error
+
+
+def failing(wire: str, *script: Any, **more: Any) -> ProviderError:
+    with Server(*script) as server:
+        return failure(provider_of(wire, server.url, **more))
+
+
+# --- a status -------------------------------------------------------------------------------------
+
+
+def api_error(kind: str, message: str, code: Any = None) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message, "code": code}}
+
+
+STATUSES = {
+    "400": (400, api_error("invalid_request_error", "bad field"), BadRequest, "bad field"),
+    "400 too long": (
+        400,
+        api_error("invalid_request_error", "prompt is too long: 9 tokens > 8 maximum"),
+        ContextOverflow,
+        "reset",
+    ),
+    "400 too long, OpenAI": (
+        400,
+        api_error("invalid_request_error", "too many", "context_length_exceeded"),
+        ContextOverflow,
+        "too long",
+    ),
+    "400 too long, llama.cpp": (
+        400,
+        api_error("exceed_context_size_error", "the request exceeds", 400),
+        ContextOverflow,
+        "too long",
+    ),
+    "401": (401, api_error("authentication_error", "invalid x-api-key"), AuthFailed, "api_key="),
+    "402": (402, api_error("billing_error", "no credit"), QuotaExceeded, "quota"),
+    "403": (403, api_error("permission_error", "not yours"), AuthFailed, "not yours"),
+    "404": (404, api_error("not_found_error", "model: x"), BadRequest, "base_url="),
+    "408": (408, api_error("timeout", "slow"), TimedOut, "slow"),
+    "413": (413, api_error("request_too_large", "too large"), ContextOverflow, "too long"),
+    "422": (422, {"detail": "bad field"}, BadRequest, "bad field"),
+    "429": (429, api_error("rate_limit_error", "slow down"), RateLimited, "Wait"),
+    "429 without money": (
+        429,
+        api_error("insufficient_quota", "no money", "insufficient_quota"),
+        QuotaExceeded,
+        "quota",
+    ),
+    "500": (500, api_error("api_error", "broke"), ServerFault, "broke"),
+    "502": (502, {}, ServerFault, "HTTP 502"),
+    "503": (503, api_error("service_unavailable", "busy"), Overloaded, "overloaded"),
+    "504": (504, {}, TimedOut, "504"),
+    "520": (520, {}, ServerFault, "520"),
+    "529": (529, api_error("overloaded_error", "Overloaded"), Overloaded, "Wait"),
+    "a string": (500, {"error": "model is loading"}, ServerFault, "model is loading"),
+    "a list": (400, [{"error": {"status": "INVALID", "message": "bad"}}], BadRequest, "bad"),
+    "an empty list": (400, [], BadRequest, "HTTP 400"),
+    "a null": (500, {"error": None}, ServerFault, "HTTP 500"),
+    "a number": (500, 7, ServerFault, "HTTP 500"),
+    "odd kinds": (500, {"error": {"type": 3, "message": ["x"]}}, ServerFault, "x"),
+    "204": (204, {}, ServerFault, "HTTP 204"),
+}
+
+
+@both
+@pytest.mark.parametrize(
+    ("status", "answer", "cause", "hint"), STATUSES.values(), ids=STATUSES.keys()
+)
+def test_each_status_has_a_type_and_a_sentence_to_act_on(wire, status, answer, cause, hint):
+    headers = [("request-id", "req_7")]
+    error = failing(wire, json_answer(answer, status=status, headers=headers))
+    assert type(error) is cause
+    assert (error.status, error.request_id) == (status, "req_7")
+    assert hint in str(error)
+    assert str(error).endswith(".") or str(error).endswith(").")
+
+
+def test_a_refused_key_names_the_variable_that_holds_it(monkeypatch):
+    monkeypatch.setenv("MISTRAL_API_KEY", KEY)
+
+    def refuse(asked: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, json={"error": {"message": "bad key"}})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(refuse))
+    with pytest.raises(AuthFailed, match="MISTRAL_API_KEY"):
+        ask(make("mistral/m", http_client=client))
+
+
+def test_a_missing_key_is_told_before_anything_is_sent(monkeypatch):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY"):
+        ask(Anthropic("m"))
+
+
+@pytest.mark.parametrize("key", ["sk-ant bad key 123", "sk-ant-é12345678", "sk\nant-1234567"])
+def test_a_key_that_cannot_be_one_is_told_before_anything_is_sent(key):
+    with pytest.raises(ConfigError, match="Copy it again") as caught:
+        ask(Anthropic("m", api_key=key))
+    assert key not in str(caught.value)
+
+
+NOW = datetime.now(UTC)
+RETRIES = {
+    "seconds": ("retry-after", "7", 7.0),
+    "a part of a second": ("retry-after", "0.5", 0.5),
+    "milliseconds": ("retry-after-ms", "250", 0.25),
+    "a date": ("retry-after", format_datetime(NOW + timedelta(hours=1), usegmt=True), 3600.0),
+    "a date that is over": ("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+    "a date far away": ("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT", 2.5e11),
+    "garbage": ("retry-after", "soon", None),
+    "negative": ("retry-after", "-5", None),
+    "no number": ("retry-after", "nan", None),
+    "for ever": ("retry-after", "inf", None),
+    "blank": ("retry-after", "", None),
+    "garbage in milliseconds": ("retry-after-ms", "nan", None),
+}
+
+
+@pytest.mark.parametrize(("header", "value", "seconds"), RETRIES.values(), ids=RETRIES.keys())
+def test_how_long_to_wait_is_read_in_every_form(header, value, seconds):
+    error = failing("chat", json_answer({}, status=429, headers=[(header, value)]))
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == (seconds if not seconds else pytest.approx(seconds, rel=0.1))
+
+
+# --- replies that are none ------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    ("answer", "cause", "hint"),
+    [
+        (html_page(200, "Login"), ServerFault, "a web page"),
+        (html_page(502), ServerFault, "HTTP 502"),
+        (Answer([], content_type="application/json", framing="length"), ServerFault, "empty"),
+        (json_answer({"error": {"message": "quota", "type": "insufficient_quota"}}), QuotaExceeded, "quota"),
+        (json_answer({"error": "no such model"}), ServerFault, "no such model"),
+        (json_answer({"id": "x", "choices": []}), ServerFault, "base_url="),
+        (Answer([b"hello"], content_type="text/plain"), ServerFault, "base_url="),
+    ],
+)  # fmt: skip
+def test_a_reply_that_is_no_stream_is_told_as_what_it_is(wire, answer, cause, hint):
+    error = failing(wire, answer)
+    assert type(error) is cause
+    assert hint in str(error)
+
+
+@both
+def test_a_page_of_any_size_is_not_repeated(wire):
+    page = Answer([b"<html>" + b"x" * 100_000], 500, content_type="text/html")
+    assert len(str(failing(wire, page))) < 600
+
+
+@both
+@pytest.mark.parametrize("body", [[], [b": nothing\n\n"]])
+def test_an_event_stream_without_events_is_a_cut_reply(wire, body):
+    assert isinstance(failing(wire, stream(body)), StreamTruncated)
+
+
+@both
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_the_key_stays_here(wire, status):
+    with Server() as other, Server(redirect(other.url + "/v1/messages", status)) as server:
+        error = failure(provider_of(wire, server.url))
+        assert other.requests == []
+    assert error.status == status
+    assert "base_url=" in str(error)
+
+
+@both
+def test_a_client_that_follows_redirects_does_not_follow_ours(wire):
+    async def go(url: str) -> None:
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            with pytest.raises(BadRequest):
+                await collect(provider_of(wire, url, http_client=client))
+
+    with Server() as other, Server(redirect(other.url)) as server:
+        asyncio.run(go(server.url))
+        assert other.requests == []
+
+
+# --- no reply at all ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def closed_port() -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+
+
+@both
+def test_a_refused_connection_asks_whether_the_server_runs(wire):
+    with closed_port() as url:
+        error = failure(provider_of(wire, url))
+    assert type(error) is ConnectionFailed
+    assert "is the server running?" in str(error)
+    assert error.retryable
+
+
+@both
+def test_a_name_that_does_not_resolve_is_told_so(wire, monkeypatch):
+    monkeypatch.delenv("HTTP_PROXY", raising=False)
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("all_proxy", raising=False)
+    monkeypatch.delenv("ALL_PROXY", raising=False)
+    error = failure(provider_of(wire, "http://nobody.invalid:8000"))
+    assert type(error) is ConnectionFailed
+    assert "nobody.invalid" in str(error)
+    assert "does not resolve" in str(error)
+
+
+@both
+def test_a_server_that_hangs_up_is_no_answer(wire):
+    error = failing(wire, hang_up())
+    assert type(error) is ConnectionFailed
+    assert "without an answer" in str(error)
+
+
+@both
+def test_a_connection_that_is_reset_before_the_answer_is_told(wire):
+    assert type(failing(wire, Answer([RESET], raw=True))) is ConnectionFailed
+
+
+@both
+def test_a_server_that_speaks_no_http_is_told(wire):
+    assert type(failing(wire, Answer([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], raw=True))) is ConnectionFailed  # fmt: skip
+
+
+@both
+def test_tls_to_a_plain_server_suggests_http(wire):
+    async def go() -> ProviderError:
+        def answer(reader: Any, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ProviderError) as caught:
+            await collect(provider_of(wire, f"https://127.0.0.1:{port}"))
+        server.close()
+        await close_clients()
+        return caught.value
+
+    error = asyncio.run(go())
+    assert type(error) is ConnectionFailed
+    assert "http:// rather than https://" in str(error)
+
+
+@both
+@pytest.mark.parametrize("address", ["http://", "ftp://x", "http://[::1", "https://"])
+def test_an_address_that_is_none_is_told_so(wire, address):
+    try:
+        error: Exception = failure(provider_of(wire, address))
+    except ConfigError as refused:
+        error = refused
+    assert "address" in str(error)
+
+
+def test_a_proxy_that_refuses_is_told_without_its_password(monkeypatch):
+    with Server(*[json_answer({}, status=407)] * 2) as proxy:
+        address = proxy.url.replace("http://", "http://me:hunter2secret@")
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, address)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        error = failure(provider_of("chat", "https://model.example"))
+    assert type(error) is ConnectionFailed
+    assert "proxy" in str(error)
+    assert "hunter2secret" not in str(error)
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server(*loop([Say("hi")])) as server:
+        assert ask(provider_of("chat", server.url)).message.text == "hi"
+
+
+# --- in the middle --------------------------------------------------------------------------------
+
+
+def texts(wire: str, answer: Answer, **more: Any) -> tuple[str, ProviderError]:
+    """Return what was said before the reply broke, and the error."""
+
+    async def go(url: str) -> tuple[str, ProviderError]:
+        said = []
+        try:
+            with pytest.raises(ProviderError) as caught:
+                async for event in provider_of(wire, url, **more).stream(request()):
+                    if isinstance(event, TextDelta):
+                        said.append(event.text)
+        finally:
+            await close_clients()
+        return "".join(said), caught.value
+
+    with Server(answer) as server:
+        return asyncio.run(go(server.url))
+
+
+LONG = Reply([Say(words(60))])
+
+
+@both
+@pytest.mark.parametrize("end", [RESET, CLOSE], ids=["RST", "FIN"])
+@pytest.mark.parametrize("framing", ["chunked", "close", "length"])
+def test_a_reply_that_breaks_keeps_what_had_arrived(wire, end, framing):
+    whole = b"".join(events_of(wire, LONG))
+    sent = whole[: len(whole) // 2]
+    answer = stream([sent, Pause(0.05), end], framing=framing, length=len(whole))
+    said, error = texts(wire, answer)
+    assert type(error) is StreamTruncated
+    assert not error.retryable
+    # A reset may overtake what was sent before it, in the system's own buffers.
+    assert LONG.text_of(Say).startswith(said)
+    if end is CLOSE:
+        assert len(said) > 100
+
+
+@both
+def test_a_reply_cut_in_a_character_keeps_what_had_arrived(wire):
+    whole = b"".join(events_of(wire, Reply([Say("ab😀cd", size=9)])))
+    at = whole.index("😀".encode()) + 2
+    said, error = texts(wire, stream(cut([whole], at, CLOSE)))
+    assert type(error) is StreamTruncated
+    assert said == ""
+
+
+@both
+def test_broken_compression_is_a_cut_reply(wire):
+    answer = stream([b"no gzip at all" * 10], headers=[("Content-Encoding", "gzip")])
+    _, error = texts(wire, answer)
+    assert type(error) is StreamTruncated
+
+
+def limit(seconds: float = 0.5) -> dict[str, float]:
+    return {"timeout": seconds}
+
+
+class Stopwatch:
+    def __enter__(self) -> Stopwatch:
+        self.began = time.monotonic()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.seconds = time.monotonic() - self.began
+
+
+STALLS = {
+    "before the head": lambda wire: Answer([STALL], raw=True),
+    "within the head": lambda wire: Answer([b"HTTP/1.1 200 OK\r\nX-", STALL], raw=True),
+    "before the first event": lambda wire: stream([STALL]),
+    "after some events": lambda wire: stream([*events_of(wire, LONG)[:9], STALL]),
+    "within an event": lambda wire: stream(cut(events_of(wire, LONG), 700, STALL)),
+    "behind comments": lambda wire: stream(
+        [*events_of(wire, LONG)[:9], *[b": keep-alive\n\n", Pause(0.05)] * 200]
+    ),
+    "a byte at a time": lambda wire: stream(byte_by_byte(events_of(wire, LONG), 0.02)),
+    "in an error": lambda wire: Answer([b'{"error"', STALL], 500, content_type="application/json"),
+    "in a page": lambda wire: Answer([b"<html>", STALL], content_type="text/html"),
+}
+
+
+@both
+@pytest.mark.parametrize("stall", STALLS.values(), ids=STALLS.keys())
+def test_a_reply_on_which_nothing_moves_ends_at_the_limit(wire, stall):
+    with Stopwatch() as watch:
+        _, error = texts(wire, stall(wire), timeout=0.4)
+    assert type(error) is TimedOut
+    assert "timeout=" in str(error)
+    assert watch.seconds < 1.4
+
+
+@both
+def test_pings_of_the_format_keep_a_reply_alive(wire):
+    events = events_of(wire, HELLO)
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    body = [events[0], *[Pause(0.1), ping] * 5, *events[1:]]
+    with Server(stream(body)) as server:
+        assert ask(provider_of(wire, server.url, timeout=0.3)).message.text == "Hello there"
+
+
+@both
+def test_a_slow_reply_that_moves_on_is_not_ended(wire):
+    body = [piece for event in events_of(wire, HELLO) for piece in (Pause(0.06), event)]
+    with Server(stream(body)) as server:
+        assert ask(provider_of(wire, server.url, timeout=0.3)).message.text == "Hello there"
+
+
+@both
+def test_a_slow_consumer_is_not_the_servers_delay(wire):
+    events = events_of(wire, HELLO)
+    body = [*events[:3], Pause(0.5), *events[3:]]
+
+    async def go(url: str) -> str:
+        said, slept = "", False
+        async for event in provider_of(wire, url, timeout=0.3).stream(request()):
+            if isinstance(event, TextDelta):
+                said += event.text
+                if not slept:
+                    slept = True
+                    # The server goes on 0.1 s after the reader does.
+                    await asyncio.sleep(0.4)
+        await close_clients()
+        return said
+
+    with Server(stream(body)) as server:
+        assert asyncio.run(go(server.url)) == "Hello there"
+
+
+@both
+def test_the_deadline_ends_a_reply_that_moves(wire):
+    body = [piece for event in events_of(wire, LONG) for piece in (Pause(0.05), event)]
+
+    async def go(url: str) -> float:
+        began = time.monotonic()
+        asked = ModelRequest([user("hi")], deadline=began + 0.4)
+        with pytest.raises(TimedOut, match="time that the run had"):
+            await collect(provider_of(wire, url), asked)
+        await close_clients()
+        return time.monotonic() - began
+
+    with Server(stream(body)) as server:
+        assert 0.3 < asyncio.run(go(server.url)) < 1.0
+
+
+@both
+def test_a_limit_that_was_reached_leaves_no_cancellation_behind(wire):
+    async def go(url: str) -> int:
+        with pytest.raises(TimedOut):
+            await collect(provider_of(wire, url, timeout=0.1))
+        await close_clients()
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    with Server(stream([STALL])) as server:
+        assert asyncio.run(go(server.url)) == 0
+
+
+@both
+def test_the_limits_of_a_client_of_the_users_own_do_not_end_a_slow_reply(wire):
+    # httpx's own default would end a model that thinks for six seconds.
+    async def go(url: str) -> str:
+        async with httpx.AsyncClient(timeout=0.1) as client:
+            events = await collect(provider_of(wire, url, http_client=client))
+        return "".join(e.text for e in events if isinstance(e, TextDelta))
+
+    with Server(stream([Pause(0.4), *events_of(wire)])) as server:
+        assert asyncio.run(go(server.url)) == "Hello there"
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def endless(wire: str) -> Answer:
+    return stream([*events_of(wire, LONG)[:5], STALL])
+
+
+async def first_text(events: Any) -> None:
+    async for event in events:
+        if isinstance(event, TextDelta):
+            return
+
+
+@both
+def test_leaving_the_stream_closes_its_connection_at_once(wire):
+    async def go(server: Server) -> float:
+        events = provider_of(wire, server.url).stream(request())
+        await first_text(events)
+        left = time.monotonic()
+        await events.aclose()
+        return await asyncio.to_thread(server.requests[0].wait_closed) - left
+
+    with Server(endless(wire)) as server:
+        assert asyncio.run(go(server)) < 0.25
+
+
+@both
+def test_cancelling_the_reader_closes_its_connection_at_once(wire):
+    async def go(server: Server) -> float:
+        reading = asyncio.create_task(collect(provider_of(wire, server.url)))
+        await asyncio.to_thread(server.wait_for_requests)
+        await asyncio.sleep(0.05)
+        left = time.monotonic()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        return await asyncio.to_thread(server.requests[0].wait_closed) - left
+
+    with Server(endless(wire)) as server:
+        assert asyncio.run(go(server)) < 0.25
+
+
+@both
+def test_an_error_within_a_reply_closes_its_connection_at_once(wire):
+    async def go(server: Server) -> float:
+        with pytest.raises(StreamTruncated):
+            await collect(provider_of(wire, server.url))
+        left = time.monotonic()
+        return await asyncio.to_thread(server.requests[0].wait_closed) - left
+
+    with Server(stream([*events_of(wire, LONG)[:5], b"data: {oops\n\n", STALL])) as server:
+        assert asyncio.run(go(server)) < 0.25
+
+
+@both
+def test_a_server_that_does_not_end_its_reply_does_not_hold_it_up(wire):
+    with Stopwatch() as watch, Server(stream([*events_of(wire), STALL])) as server:
+        assert ask(provider_of(wire, server.url)).message.text == "Hello there"
+    assert watch.seconds < 1.5
+
+
+class CountingServer(Server):
+    """Counts its connections."""
+
+    def __init__(self, *script: Any, **more: Any) -> None:
+        self.connections = 0
+        super().__init__(*script, **more)
+
+    def _serve(self, line: Any) -> None:
+        self.connections += 1
+        super()._serve(line)
+
+
+@both
+def test_turns_one_after_another_share_a_connection(wire):
+    async def go(url: str) -> None:
+        for _ in range(5):
+            await collect(provider_of(wire, url))
+        await close_clients()
+
+    with CountingServer(*loop(*[[Say("hi")]] * 5)) as server:
+        asyncio.run(go(server.url))
+        assert len(server.requests) == 5
+        assert server.connections == 1
+
+
+@both
+def test_a_hundred_replies_at_once_open_no_more_connections_than_that(wire):
+    reply = stream([*events_of(wire)[:2], Pause(0.2), *events_of(wire)[2:]])
+
+    async def go(url: str) -> None:
+        for _ in range(2):
+            await asyncio.gather(*(collect(provider_of(wire, url)) for _ in range(100)))
+        await close_clients()
+
+    with CountingServer(otherwise=reply) as server:
+        with Stopwatch() as watch:
+            asyncio.run(go(server.url))
+        assert len(server.requests) == 200
+        assert server.connections <= 100
+    assert watch.seconds < 5  # one after another they would take forty
+
+
+@both
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced(wire):
+    once = stream(events_of(wire), framing="close")
+
+    async def go(url: str) -> int:
+        count = 0
+        for _ in range(5):
+            count += len(await collect(provider_of(wire, url)))
+            await asyncio.sleep(0.02)
+        await close_clients()
+        return count
+
+    with Server(*[once] * 5) as server:
+        assert asyncio.run(go(server.url)) > 0
+
+
+@both
+def test_closing_is_silent_when_nothing_was_opened(wire):
+    asyncio.run(close_clients())
+
+
+# --- what is sent ---------------------------------------------------------------------------------
+
+
+def headers_of(provider: Any, monkeypatch: pytest.MonkeyPatch | None = None) -> dict[str, str]:
+    seen: dict[str, str] = {}
+
+    def answer(asked: httpx.Request) -> httpx.Response:
+        seen.update(asked.headers)
+        seen["url"] = str(asked.url)
+        return httpx.Response(200, content=b"")
+
+    provider._client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(StreamTruncated):
+        ask(provider)
+    return seen
+
+
+def test_the_key_of_anthropic_goes_in_its_own_header():
+    seen = headers_of(Anthropic("m", api_key=KEY))
+    assert seen["x-api-key"] == KEY
+    assert seen["anthropic-version"] == "2023-06-01"
+    assert seen["url"] == "https://api.anthropic.com/v1/messages"
+
+
+def test_the_key_of_chat_goes_as_a_bearers():
+    seen = headers_of(OpenAICompat("m", "http://h", api_key=KEY))
+    assert seen["authorization"] == f"Bearer {KEY}"
+    assert KEY not in seen["url"]
+
+
+def test_without_a_key_there_is_no_header_for_it():
+    seen = headers_of(OpenAICompat("m", "http://h"))
+    assert "authorization" not in seen
+
+
+def test_more_headers_go_along():
+    assert headers_of(Anthropic("m", api_key=KEY, extra_headers={"anthropic-beta": "x"}))["anthropic-beta"] == "x"  # fmt: skip
+
+
+def test_a_key_from_the_environment_is_used_and_trimmed(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
+    assert headers_of(Anthropic("m"))["x-api-key"] == KEY
+
+
+def test_an_untrusted_certificate_is_told_and_not_accepted(tmp_path):
+    trustme = pytest.importorskip("trustme")
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def go() -> ConnectionFailed:
+        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ConnectionFailed) as caught:
+            await collect(provider_of("chat", f"https://127.0.0.1:{port}"))
+        server.close()
+        await close_clients()
+        return caught.value
+
+    assert "certificate is not trusted" in str(asyncio.run(go()))
