@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent
-from alloy_nb.engine.run import Result, Run
+from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
@@ -190,7 +190,11 @@ class Session:
                 return await run.result()
 
     def _keep(self, result: Result) -> None:
+        before = len(self._messages)
         self._messages = list(result.messages)
+        if result.status is RunStatus.ERROR and len(self._messages) == before + 1:
+            # Nothing came back: asked again, the question must not stand there twice.
+            self._messages.pop()
         self._usage += result.usage
         self._cost += result.cost
         self._context_tokens = result.metadata.get("context_tokens", self._context_tokens)

@@ -182,7 +182,7 @@ class NotebookCanvas:
         self._cancel()
         self._draw(final=True)
         if self._phase is not None:
-            said = NoticeSegment("stopped", f"{self.transcript.model or 'The run'} did not finish.")
+            said = NoticeSegment("stopped", f"{self.transcript.model or 'The model'}: no answer.")
             self.put(self._phase, "phase", render(said))
         self._send()
 

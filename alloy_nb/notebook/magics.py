@@ -63,6 +63,11 @@ class Alloy(Magics):
     system_prompt = Unicode(SYSTEM, help="What the model is told about where it is.").tag(
         config=True
     )
+    cache = Bool(
+        True,
+        help="Let the vendor keep what was sent for the next request, where it wants to be told "
+        "(Anthropic). Reading it again costs a tenth.",
+    ).tag(config=True)
     nested_loop = Bool(
         False,
         help="Let cells run a loop inside the kernel's (asyncio.run). Patches asyncio; not undone.",
@@ -179,6 +184,7 @@ class Alloy(Magics):
                 tool_timeout=self.tool_timeout,
                 effort=effort or self.effort or None,
                 max_cost=self.max_cost or None,
+                cache=self.cache or None,
             )
         return self.sessions[name]
 

@@ -40,10 +40,13 @@ __all__ = ["Bundle", "combine", "render", "render_phase", "render_text"]
 
 _MUTED = "opacity:.7;font-size:.9em"
 _CARD = (
-    "margin:.3em 0;padding-left:.7em;"
+    "margin:.4em 0 .6em;padding-left:.7em;"
     "border-left:3px solid var(--jp-border-color1,rgba(128,128,128,.4))"
 )
 _WRAP = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:400px;overflow:auto"
+_CODE = (
+    f"{_WRAP};padding:.4em .6em;background:var(--jp-cell-editor-background,rgba(128,128,128,.1))"
+)
 _ALERT = (
     "margin:.3em 0;padding:.2em .7em;"
     "border-left:3px solid var(--jp-{colour},currentColor)"
@@ -287,7 +290,9 @@ def _tool(segment: ToolSegment, *, live: bool, elapsed: float) -> Bundle:
     peek = one_line(_said(segment), 60)
     head = f'🔧 <code>{{}}</code>{by} {sign}{spent} <span style="opacity:.7">{{}}</span>'
     parts = [_cut(_arguments(segment)), _cut(clean(segment.result or ""))]
-    html = "\n\n".join(_pre(part) for part in parts if part.strip())
+    html = "\n\n".join(
+        _pre(part, style) for part, style in zip(parts, (_CODE, _WRAP), strict=True) if part.strip()
+    )
     markdown = "\n\n".join(fence(part) for part in parts if part.strip())
     pictures = [_picture(image) for image in segment.images]
     told = "\n".join(words for _, words in pictures)
@@ -329,7 +334,9 @@ def _asked(segment: ToolSegment) -> str:
 
 def _said(segment: ToolSegment) -> str:
     """Return what a folded card shows of its inside."""
-    answer = next((line for line in (segment.result or "").splitlines() if line.strip()), "")
+    lines = [line for line in (segment.result or "").splitlines() if line.strip()]
+    # A result says what it is in its first line, a traceback in its last.
+    answer = (lines[-1] if segment.is_error else lines[0]) if lines else ""
     return f"→ {answer}" if answer else _asked(segment)
 
 
@@ -338,6 +345,10 @@ def _arguments(segment: ToolSegment) -> str:
     if segment.arguments is None:
         return clean(segment.text)
     lines = []
+    if len(segment.arguments) == 1 and isinstance(
+        only := next(iter(segment.arguments.values())), str
+    ):
+        return clean(only)  # code or a command needs no label
     for key, value in segment.arguments.items():
         shown = value if isinstance(value, str) else _json(value)
         lines.append(f"{key}:\n{shown}" if "\n" in shown else f"{key}: {shown}")
@@ -362,8 +373,8 @@ def _cut(text: str) -> str:
     return f"{kept}\n… {missing} more characters, {lines} more lines not shown"
 
 
-def _pre(text: str) -> str:
-    return f'<pre style="{_WRAP}">{escape_text(text, dollars=False)}</pre>' if text else ""
+def _pre(text: str, style: str = _WRAP) -> str:
+    return f'<pre style="{style}">{escape_text(text, dollars=False)}</pre>' if text else ""
 
 
 def _picture(image: Image) -> tuple[str, str]:

@@ -131,7 +131,10 @@ def _table(node: SyntaxTreeNode) -> str:
         for row in rows
     ]
     signs = {"left": ":--", "center": ":-:", "right": "--:"}
-    aligned = [signs.get(str(cell.attrs.get("style", "")).removeprefix("text-align:"), "---") for cell in rows[0].children]
+    aligned = [
+        signs.get(str(cell.attrs.get("style", "")).removeprefix("text-align:"), "---")
+        for cell in rows[0].children
+    ]
     return "\n".join([lines[0], f"| {' | '.join(aligned)} |", *lines[1:]])
 
 

@@ -202,8 +202,9 @@ class Transcript:
             case ReplyStarted(_, model):
                 self.model = model or self.model
             case RetryScheduled() as body:
-                self.notice("retry", f"{body.reason} Trying again in {body.delay:.0f} s.")
-                self._do(f"retry {body.attempt} in {body.delay:.0f} s, waiting")
+                delay = f"{body.delay:.0f} s" if body.delay >= 1 else f"{body.delay:.1f} s"
+                self.notice("retry", f"{body.reason} Trying again in {delay}.")
+                self._do(f"retry {body.attempt} in {delay}, waiting")
             case ContextCompacted(before, after):
                 self.notice("compacted", f"History shortened: {before} messages became {after}.")
             case ToolStarted() | ToolProgress() | ToolFinished() | ApprovalAsked():

@@ -167,7 +167,7 @@ def _unknown(spec: str) -> str:
         hint = f" Did you mean {near[0]}/{model}?" if near else ""
         return f"Unknown vendor {vendor!r}.{hint} Known are: {', '.join(vendors())}."
     known = [name for v in DEFAULT_MODELS for name in catalog.models(v)]
-    near = difflib.get_close_matches(spec, known + vendors(), n=1)
+    near = difflib.get_close_matches(spec, known + vendors(), n=1, cutoff=0.7)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return (
         f"Unknown model {spec!r}.{hint} Any model of a vendor can be named as vendor/model, "

@@ -56,13 +56,18 @@ class Quirks:
 _EFFORTS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
 
 
+# Read for a server of one's own, where it is set; most need none.
+KEY_VARIABLE = "OPENAI_COMPAT_API_KEY"
+
+
 class OpenAICompat(VendorProvider):
     """A model behind any server that speaks chat completions.
 
     Args:
         model: The model's id.
         base_url: The server's address, with or without ``/v1``. It is required.
-        api_key: Its key; without one, no ``Authorization`` header is sent.
+        api_key: Its key; else ``OPENAI_COMPAT_API_KEY``. Without one, no ``Authorization`` header
+            is sent.
         name: The vendor's name in errors, footers and ``vendor/model``.
         key_variable: The environment variable that holds the key, if it needs one.
         path: The path of the interface under `base_url`.
@@ -93,9 +98,15 @@ class OpenAICompat(VendorProvider):
         super().__init__(model, base_url=base_url, **settings)
         # Presets are this class with other data, so what is a class's elsewhere is an instance's.
         self.name = name or type(self).name  # type: ignore[misc]
-        self.key_variable = key_variable  # type: ignore[misc]
+        self.key_variable = key_variable or (None if name else KEY_VARIABLE)  # type: ignore[misc]
+        self._wants_key = key_variable is not None
         self.path = path  # type: ignore[misc]
         self.quirks = quirks or Quirks()
+
+    @property
+    def needs_key(self) -> bool:
+        """A preset knows whether its server wants a key; any other server may."""
+        return self._wants_key
 
     def rules(self) -> Rules:
         """Return the rules of this server's histories."""

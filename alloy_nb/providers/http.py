@@ -143,20 +143,24 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
                 watch.reading = False
                 for event in decoder.close():
                     yield event
-            if decoder.fault:
-                raise decoder.fault
-            await _drain(chunks)
-        return
+            if decoder.fault is None:
+                await _drain(chunks)
+                return
+            failure = decoder.fault
     except asyncio.CancelledError:
         if not watch.fired:
             raise
         failure = watch.error()
+    except ProviderError as error:
+        failure = error
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ssl.SSLError, OSError) as error:
         failure = _translated(error, call, begun=watch.begun)
     finally:
         watch.stop()
-    # Raised out here, the error does not hold the one behind it, which holds the request.
-    raise failure
+    # Raised out here, and from here, the error holds neither the one behind it, which holds the
+    # request, nor frames whose variables hold what the server sent, which may repeat the key.
+    chunk, events = b"", None
+    raise failure.with_traceback(None) from None
 
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:

@@ -50,8 +50,8 @@ _SERVER_INPUT: Mapping[str, tuple[str, ...]] = {
 class ResponsesDecoder:
     """Decodes one reply. Blocks are numbered in the order in which they begin.
 
-    A block is found again by its item's ``output_index`` (or its id), and by the ``content_index`` of the
-    part within a message.
+    A block is found again by its item's ``output_index`` (or its id), and by the ``content_index``
+    of the part within a message.
     """
 
     def __init__(self, fail: Callable[[Any], ProviderError], *, vendor: str) -> None:

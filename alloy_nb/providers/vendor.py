@@ -95,6 +95,7 @@ class VendorProvider:
             raise ConfigError(f"timeout must be a positive number of seconds, not {timeout!r}.")
         self.model = model
         self.base_url = _without_version(base_url or self.default_base_url)
+        secrets.register(urlsplit(self.base_url).password or "")
         self.timeout = timeout
         self.options = options or ModelOptions()
         self.extra_headers = dict(extra_headers or {})
@@ -103,23 +104,19 @@ class VendorProvider:
         self._client = http_client
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(model={self.model!r}, base_url={self.base_url!r})"
+        shown = f"{type(self).__name__}(model={self.model!r}, base_url={self.base_url!r})"
+        return secrets.redact(shown)
 
     def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Send the request and yield its events (the contract is in `providers.base`)."""
         # httpx takes as long to import as all the rest of the package: the first request pays.
         from alloy_nb.providers.http import Call, stream_events
 
-        key = self._key()
         options = request.options.over(self.options)
         self._check(options)
         call = Call(
             url=self.url,
-            headers={
-                "content-type": "application/json",
-                **self.extra_headers,
-                **self.headers(key, options),
-            },
+            headers=self._all_headers(options),
             body=self.body(request),
             provider=self.name,
             model=self.model,
@@ -130,6 +127,15 @@ class VendorProvider:
         )
         decoder = ReplyDecoder(self.decoder(), provider=self.name, model=self.model)
         return stream_events(call, decoder)
+
+    def _all_headers(self, options: ModelOptions) -> dict[str, str]:
+        # Here alone is the key a local variable: a traceback may print those of every frame.
+        key = self._key()
+        return {
+            "content-type": "application/json",
+            **self.extra_headers,
+            **self.headers(key, options),
+        }
 
     def body(self, request: ModelRequest) -> bytes:
         """Return the JSON body; messages that were encoded before are not encoded again."""

@@ -621,7 +621,7 @@ def test_it_needs_no_key() -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    assert Demo().label == "demo: scripted answers, no model was asked"
+    assert Demo().label == "scripted answers, no model was asked"
 
 
 def test_the_name_demo_makes_one() -> None:

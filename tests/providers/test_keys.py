@@ -75,7 +75,7 @@ PATHS = {
     "no HTTP": lambda wire: Answer([KEY.encode() + b"\r\n", CLOSE], raw=True),
     "stall": lambda wire: stream([STALL]),
     "reset": lambda wire: stream([*events_of(wire)[:4], RESET]),
-    "cut": lambda wire: stream(events_of(wire)[:4], framing="close"),
+    "cut": lambda wire: stream(events_of(wire)[:3], framing="close"),
     "broken event": lambda wire: stream([*events_of(wire)[:3], f"data: {KEY}\n\n".encode()]),
     "error event": lambda wire: stream(
         [

@@ -16,6 +16,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -65,7 +66,7 @@ class Demo(Anthropic):
     # A name that never resolves: whatever goes wrong, nothing leaves this machine.
     default_base_url: ClassVar[str] = "http://demo.invalid"
     context_window: ClassVar[int] = 200_000
-    label: ClassVar[str] = "demo: scripted answers, no model was asked"
+    label: ClassVar[str] = "scripted answers, no model was asked"
 
     def __init__(
         self,
@@ -102,10 +103,15 @@ class Demo(Anthropic):
 
     def fields(self, request: ModelRequest) -> dict[str, Any]:
         """Return the body without its messages; the demo thinks unless it is told not to."""
-        fields = super().fields(request)
+        # It remembers what it was sent without being told to.
+        fields = super().fields(replace(request, options=replace(request.options, cache=None)))
         if request.options.over(self.options).effort == "off":
             fields["thinking"] = {"type": "disabled"}
         return fields
+
+    def finish(self, messages: list[bytes], options: ModelOptions) -> list[bytes]:  # noqa: ARG002  # no marks
+        """Return the history as it is."""
+        return messages
 
 
 def _pace_of_environment() -> float:
