@@ -84,7 +84,10 @@ class RetryingStream:
 
     async def _first(self) -> ModelEvent:
         error: ProviderError | None = None
-        for provider in self._providers:
+        for number, provider in enumerate(self._providers):
+            if number:
+                # What one vendor keeps of the conversation is of no use to the next.
+                self._request = replace(self._request, state=None)
             self.provider = provider
             try:
                 return await self._from(provider)

@@ -87,7 +87,8 @@ def provider(spec: str | Provider, **settings: Any) -> Provider:
         return _of_vendor(vendor, model, settings)
     if vendor in vendors():
         raise ConfigError(f"{spec!r} names a vendor without a model: write {vendor}/MODEL.")
-    if known := catalog.vendor_of(spec):
+    # The table's rules match parts of names, so a mistyped vendor would be taken for another.
+    if not model and (known := catalog.vendor_of(spec)):
         return _of_vendor(known, spec, settings)
     raise ConfigError(_unknown(spec))
 

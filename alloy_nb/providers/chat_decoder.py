@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from alloy_nb.errors import ProviderError
@@ -24,6 +23,7 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Citation, StopReason
+from alloy_nb.providers.lenient import count, mapping, money, offset, string
 from alloy_nb.providers.wire_json import dumps, parse_arguments
 from alloy_nb.usage import Usage
 
@@ -95,7 +95,7 @@ class ChatDecoder:
         if not self._started:
             self._started = True
             events.append(
-                ReplyStarted(_text(data.get("id")) or None, _text(data.get("model")) or None)
+                ReplyStarted(string(data.get("id")) or None, string(data.get("model")) or None)
             )
         choices = data.get("choices")
         if isinstance(choices, list):
@@ -103,7 +103,7 @@ class ChatDecoder:
                 # Asked for one answer, we read one: a second choice would be mixed into it.
                 if isinstance(choice, dict) and choice.get("index") in (0, None):
                     events += self._choice(choice)
-        usage = data.get("usage") or _dict(data.get("x_groq")).get("usage")
+        usage = data.get("usage") or mapping(data.get("x_groq")).get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(_usage(usage)))
         if data.get("citations"):
@@ -145,9 +145,9 @@ class ChatDecoder:
         if reason := choice.get("finish_reason"):
             if reason == "error":
                 raise self._fail(choice.get("error") or {"message": "the model failed"})
-            known = _STOPS.get(_text(reason))
+            known = _STOPS.get(string(reason))
             if self._stop is None or self._stop[0] is not StopReason.REFUSAL:
-                self._stop = (known or StopReason.END_TURN, None if known else _text(reason))
+                self._stop = (known or StopReason.END_TURN, None if known else string(reason))
         return events
 
     def _delta(self, delta: dict[str, Any]) -> list[ModelEvent]:
@@ -183,12 +183,12 @@ class ChatDecoder:
         if part.get("type") == "thinking":
             inner = part.get("thinking")
             texts = (
-                [_text(p.get("text")) for p in inner if isinstance(p, dict)]
+                [string(p.get("text")) for p in inner if isinstance(p, dict)]
                 if isinstance(inner, list)
-                else [_text(inner)]
+                else [string(inner)]
             )
             return self._say("thinking", "".join(texts)) if any(texts) else []
-        text = _text(part.get("text"))
+        text = string(part.get("text"))
         return self._say("text", text) if text else []
 
     def _say(self, kind: str, text: str) -> list[ModelEvent]:
@@ -204,12 +204,12 @@ class ChatDecoder:
         return [*begun, delta]
 
     def _call(self, call: dict[str, Any]) -> list[ModelEvent]:
-        function = _dict(call.get("function"))
-        id_, name = _text(call.get("id")), _text(function.get("name"))
+        function = mapping(call.get("function"))
+        id_, name = string(call.get("id")), string(function.get("name"))
         arguments = function.get("arguments")
         if isinstance(arguments, dict):  # Ollama sends the object itself
             arguments = dumps(arguments).decode()
-        piece = _text(arguments)
+        piece = string(arguments)
         key = self._key_of(call.get("index"), id_, name, piece)
         events: list[ModelEvent] = []
         if key not in self._calls:
@@ -244,15 +244,15 @@ class ChatDecoder:
     def _annotate(self, annotations: list[Any]) -> list[ModelEvent]:
         events: list[ModelEvent] = []
         for raw in annotations:
-            cited = _dict(_dict(raw).get("url_citation"))
-            if url := _text(cited.get("url")):
+            cited = mapping(mapping(raw).get("url_citation"))
+            if url := string(cited.get("url")):
                 events += self._cite(
                     Citation(
                         url=url,
-                        title=_text(cited.get("title")) or None,
-                        quote=_text(cited.get("content")) or None,
-                        start=_offset(cited.get("start_index")),
-                        end=_offset(cited.get("end_index")),
+                        title=string(cited.get("title")) or None,
+                        quote=string(cited.get("content")) or None,
+                        start=offset(cited.get("start_index")),
+                        end=offset(cited.get("end_index")),
                         raw=raw,
                     )
                 )
@@ -287,43 +287,16 @@ class ChatDecoder:
         return [BlockSealed(call.block) for call in self._calls.values()]
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _offset(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
-
-
-def _count(value: Any) -> int:
-    # A count that is negative or absurd must never lower what was spent.
-    return value if isinstance(value, int) and value > 0 else 0
-
-
 def _usage(usage: dict[str, Any]) -> Usage:
-    prompt = _dict(usage.get("prompt_tokens_details"))
-    completion = _dict(usage.get("completion_tokens_details"))
+    prompt = mapping(usage.get("prompt_tokens_details"))
+    completion = mapping(usage.get("completion_tokens_details"))
     cached = prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # or DeepSeek's
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cache_read_tokens=_count(cached),
-        cache_write_tokens=_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
-        stated_cost=_money(usage.get("cost")),  # OpenRouter states it
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        cache_read_tokens=count(cached),
+        cache_write_tokens=count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=count(completion.get("reasoning_tokens")),
+        stated_cost=money(usage.get("cost")),  # OpenRouter states it
         raw=dict(usage),
     )
-
-
-def _money(value: Any) -> Decimal | None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return None
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return amount if amount.is_finite() and amount >= 0 else None

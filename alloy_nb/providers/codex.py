@@ -5,8 +5,12 @@ conversation goes to its standard input, where it may be long and nobody else on
 read it. The loop stays ours: codex answers with text or with calls of our tools, as a JSON schema
 demands.
 
-Source: the options of ``codex exec`` and its events with ``--json``
-(https://github.com/openai/codex, codex-rs/exec/src/exec_events.rs), read 2026-11.
+Of the options it takes the effort and ``tool_choice``; `max_output_tokens`, `cache` and
+`parallel_tool_calls` have no meaning here and are left out; all others are refused.
+
+Source: the options of ``codex exec``, its configuration (``model_reasoning_effort``) and its
+events with ``--json``, https://github.com/openai/codex, codex-rs/exec/src/exec_events.rs, read
+2026-11-21.
 """
 
 from __future__ import annotations
@@ -14,17 +18,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from alloy_nb import secrets
-from alloy_nb.errors import ConfigError, ProviderError, ServerFault, StreamTruncated, TimedOut
+from alloy_nb.errors import (
+    AuthFailed,
+    ConfigError,
+    ProviderError,
+    QuotaExceeded,
+    ServerFault,
+    StreamTruncated,
+    TimedOut,
+)
 from alloy_nb.events import (
     BlockSealed,
     BlockStarted,
@@ -37,17 +50,51 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Message, StopReason, Text, ToolCall, ToolResult
-from alloy_nb.providers.base import ModelRequest
+from alloy_nb.providers.base import ModelOptions, ModelRequest
 from alloy_nb.providers.handoff import Rules, prepare
 from alloy_nb.providers.lenient import count, items, mapping, string
-from alloy_nb.providers.wire_json import dumps, loads, parse_arguments
+from alloy_nb.providers.wire_json import dumps, loads, mended, parse_arguments
 from alloy_nb.usage import Usage
 
 __all__ = ["Codex"]
 
+_T = TypeVar("_T")
+
 _RULES = Rules(vendor="codex", thinking=False)
 _OUTPUT_CHARACTERS = 2_000
 _LINE_BYTES = 16 * 1024 * 1024
+_READ_BYTES = 64 * 1024
+_POLITE_SECONDS = 2.0
+_EFFORTS: Mapping[str, str] = {
+    "off": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "xhigh",
+}
+# What codex cannot be told, and what would change the answer if it were left out in silence.
+_REFUSED = (
+    "temperature",
+    "stop",
+    "thinking_budget",
+    "web_search",
+    "x_search",
+    "code_execution",
+    "built_in_tools",
+    "store",
+    "include",
+    "previous_response_id",
+    "extra_body",
+)
+# Codex has no types of errors, only words.
+_CAUSES: tuple[tuple[type[ProviderError], re.Pattern[str], str], ...] = (
+    (
+        AuthFailed,
+        re.compile(r"\b401\b|unauthorized|log ?in again|refresh token", re.I),
+        "Run `codex login`.",
+    ),
+    (QuotaExceeded, re.compile(r"usage limit|quota|out of credits", re.I), "Choose another model."),
+)
 _SCHEMA = {
     "type": "object",
     "additionalProperties": False,
@@ -117,64 +164,67 @@ class Codex:
 
     async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Run codex once and yield its reply; its text comes in one piece."""
+        _check(request.options)
         program = shutil.which(self.command)
         if program is None:
             raise ConfigError(
                 f"There is no program {self.command!r}: install the codex command line and log in, "
                 "or choose another model."
             )
-        with tempfile.TemporaryDirectory(prefix="alloy-codex-") as name:
+        with tempfile.TemporaryDirectory(prefix="alloy-codex-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
-            arguments = self._prepared(folder)
+            try:
+                arguments = self._prepared(folder, request.options)
+                process = await _started(program, arguments, folder)
+            except OSError as error:
+                why = error.strerror or type(error).__name__
+                raise ConfigError(
+                    f"codex cannot be started: {why.lower()} ({error.filename or program})."
+                ) from None
             begun = False
-            async with contextlib.aclosing(self._run(program, arguments, folder, request)) as reply:
-                async for event in reply:
-                    if not begun:
-                        begun = True
-                        yield ReplyStarted(None, self.model)
-                    yield event
+            try:
+                async with contextlib.aclosing(self._reply(process, folder, request)) as reply:
+                    async for event in reply:
+                        if not begun:  # until then the engine may ask again
+                            begun = True
+                            yield ReplyStarted(None, self.model)
+                        yield event
+            finally:
+                await _end(process)
 
-    async def _run(
-        self, program: str, arguments: list[str], folder: Path, request: ModelRequest
+    async def _reply(
+        self, process: asyncio.subprocess.Process, folder: Path, request: ModelRequest
     ) -> AsyncGenerator[ModelEvent, None]:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            cwd=folder / "work",
-            env=_environment(folder / "home"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LINE_BYTES,
-            start_new_session=True,
-        )
         output = _Output()
-        blocks = 0
+        block = 0
+        seconds = self._seconds(request)
+        until = time.monotonic() + seconds
+        lines = _lines(process, _prompt(request))
         try:
-            async with asyncio.timeout(self._seconds(request)):
-                await _say(process, _prompt(request))
-                async for thought in _thoughts(process, output):
-                    yield BlockStarted(blocks, "thinking")
-                    yield ThinkingDelta(blocks, thought)
-                    yield BlockSealed(blocks)
-                    blocks += 1
-                status = await process.wait()
+            # No limit spans a yield: it would end whoever consumes the events.
+            while (line := await _within(until, anext(lines, None))) is not None:
+                if thought := output.add(line):
+                    yield BlockStarted(block, "thinking")
+                    yield ThinkingDelta(block, thought)
+                    yield BlockSealed(block)
+                    block += 1
+            status = await _within(until, process.wait())
         except TimeoutError:
             raise TimedOut(
-                f"codex did not answer within {self.timeout:g} seconds.",
+                f"codex did not answer within {seconds:.3g} seconds. Ask again, or raise timeout=.",
                 provider=self.name,
                 model=self.model,
             ) from None
         finally:
-            await _end(process)
-        reply = self._reply(folder / "reply.json", status, output)
-        for made in _events(reply, blocks):
+            await lines.aclose()
+        answer = self._answer(folder / "reply.json", status, output)
+        for made in _events(answer, block):
             yield made
         if output.usage is not None:
             yield UsageReported(output.usage)
-        yield Stopped(StopReason.TOOL_USE if reply["tool_calls"] else StopReason.END_TURN)
+        yield Stopped(StopReason.TOOL_USE if answer["tool_calls"] else StopReason.END_TURN)
 
-    def _prepared(self, folder: Path) -> list[str]:
+    def _prepared(self, folder: Path, options: ModelOptions) -> list[str]:
         """Lay out a folder with a copy of the login, and return codex's arguments."""
         (folder / "work").mkdir()
         home = folder / "home"
@@ -194,6 +244,8 @@ class Codex:
             arguments += ["--profile", self.profile]
         if self.model != "default":
             arguments += ["--model", self.model]
+        if options.effort is not None:
+            arguments += ["--config", f"model_reasoning_effort={_EFFORTS[options.effort]}"]
         (folder / "schema.json").write_bytes(dumps(_SCHEMA))
         return [*arguments, "-"]
 
@@ -202,22 +254,32 @@ class Codex:
             return self.timeout
         return max(0.0, min(self.timeout, request.deadline - time.monotonic()))
 
-    def _reply(self, path: Path, status: int, output: _Output) -> dict[str, Any]:
+    def _answer(self, path: Path, status: int, output: _Output) -> dict[str, Any]:
         """Return what codex answered, checked against the schema as far as we rely on it."""
         try:
-            reply = mapping(loads(path.read_bytes()))
+            answer = mended(loads(path.read_bytes()), pieces=False)
         except (OSError, ValueError):
-            said = output.failure or output.tail or "no output"
-            text = f"codex ended with status {status}: {said}. Ask again."
-            raise ServerFault(text, provider=self.name, model=self.model) from None
-        calls = items(reply.get("tool_calls"))
-        if reply.get("stop_reason") == "end_turn" and calls:
-            raise self._failed("codex ended its turn and called tools at once")
-        if reply.get("stop_reason") == "tool_use" and not calls:
-            raise self._failed("codex wanted to use a tool and named none")
-        return {"text": string(reply.get("text")), "tool_calls": calls}
+            raise self._failed(status, output) from None
+        reason = mapping(answer).get("stop_reason")
+        text, calls = string(mapping(answer).get("text")), items(mapping(answer).get("tool_calls"))
+        if reason not in ("end_turn", "tool_use"):
+            raise self._unusable("codex answered in another form than it was asked to")
+        if reason == "end_turn" and calls:
+            raise self._unusable("codex ended its turn and called tools at once")
+        if reason == "tool_use" and not calls and not text:
+            raise self._unusable("codex wanted to use a tool and named none")
+        return {"text": text, "tool_calls": calls}
 
-    def _failed(self, text: str) -> ProviderError:
+    def _failed(self, status: int, output: _Output) -> ProviderError:
+        said = (output.failure or output.tail).strip() or "no output"
+        about: dict[str, Any] = {"provider": self.name, "model": self.model}
+        for cause, words, advice in _CAUSES:
+            if words.search(said):
+                return cause(f"codex failed: {said.rstrip('.')}. {advice}", **about)
+        text = f"codex ended with status {status}: {said.rstrip('.')}. Ask again."
+        return ServerFault(text, **about)
+
+    def _unusable(self, text: str) -> ProviderError:
         return StreamTruncated(f"{text}. Ask again.", provider=self.name, model=self.model)
 
 
@@ -232,48 +294,111 @@ class _Output:
     def add(self, line: str) -> str:
         """Take a line, and return the thought in it, if it is one."""
         try:
-            event = mapping(loads(line))
+            event = mended(loads(line), pieces=False)
         except ValueError:
-            self.tail = (self.tail + line)[-_OUTPUT_CHARACTERS:]
+            event = None
+        if not isinstance(event, dict):
+            self.tail = (self.tail + line + "\n")[-_OUTPUT_CHARACTERS:]
             return ""
         item = mapping(event.get("item"))
         match event.get("type"):
             case "turn.completed":
                 self.usage = _usage(mapping(event.get("usage")))
             case "turn.failed":
-                self.failure = string(mapping(event.get("error")).get("message"))
+                self.fail(mapping(event.get("error")).get("message"))
             case "error":
-                self.failure = string(event.get("message"))
+                self.fail(event.get("message"))
             case "item.completed" if item.get("type") == "reasoning":
                 return string(item.get("text"))
         return ""
 
+    def fail(self, message: Any) -> None:
+        self.failure = string(message)[:_OUTPUT_CHARACTERS] or self.failure
 
-async def _thoughts(process: asyncio.subprocess.Process, output: _Output) -> AsyncIterator[str]:
+
+def _check(options: ModelOptions) -> None:
+    for name in _REFUSED:
+        if getattr(options, name) not in (None, (), {}, False):
+            raise ConfigError(f"codex cannot be told {name}: leave {name}= out.")
+
+
+async def _started(program: str, arguments: list[str], folder: Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        cwd=folder / "work",
+        env=_environment(folder / "home"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+async def _within(until: float, awaited: Awaitable[_T]) -> _T:
+    async with asyncio.timeout(until - time.monotonic()):
+        return await awaited
+
+
+async def _lines(process: asyncio.subprocess.Process, prompt: bytes) -> AsyncGenerator[str, None]:
+    """Tell the program the prompt, and yield what it prints meanwhile and afterwards.
+
+    A line that is too long to keep is left out: the answer itself comes in a file.
+    """
     assert process.stdout is not None  # noqa: S101  # it was asked for
-    async for line in process.stdout:
-        if thought := output.add(line.decode("utf-8", "replace")):
-            yield thought
+    beside = [asyncio.create_task(_tell(process, prompt)), asyncio.create_task(_reap(process))]
+    pending: list[bytes] = []
+    size = 0
+    try:
+        while data := await process.stdout.read(_READ_BYTES):
+            *ended, rest = data.split(b"\n")
+            for piece in ended:
+                if size + len(piece) <= _LINE_BYTES:
+                    yield b"".join([*pending, piece]).decode("utf-8", "replace")
+                pending, size = [], 0
+            size += len(rest)
+            if size <= _LINE_BYTES:
+                pending.append(rest)
+            else:
+                pending = []
+        if pending and size:
+            yield b"".join(pending).decode("utf-8", "replace")
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
-async def _say(process: asyncio.subprocess.Process, prompt: bytes) -> None:
+async def _tell(process: asyncio.subprocess.Process, prompt: bytes) -> None:
     assert process.stdin is not None  # noqa: S101  # it was asked for
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its own output says why
+    with contextlib.suppress(OSError):  # a program that did not listen says why on its own
         process.stdin.write(prompt)
         await process.stdin.drain()
     process.stdin.close()
 
 
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    """Kill what codex leaves behind, which would hold its output open."""
+    await process.wait()
+    _signal(process, signal.SIGKILL)
+
+
 async def _end(process: asyncio.subprocess.Process) -> None:
     """End codex and whatever it started: politely first."""
-    if process.returncode is not None:
-        return
-    for number, seconds in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), seconds)
-            return
+    try:
+        if process.returncode is None:
+            _signal(process, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _POLITE_SECONDS)
+    finally:
+        # Also where codex itself has ended: what it started may not have.
+        _signal(process, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -310,8 +435,12 @@ def _repaired(arguments: str) -> str:
     """Escape lone backslashes once, which models forget within JSON within JSON."""
     if parse_arguments(arguments)[1] is None:
         return arguments
-    mended = arguments.replace("\\", "\\\\")
-    return mended if parse_arguments(mended)[1] is None else arguments
+    mended_once = _ESCAPE.sub(lambda found: found[0] if found[1] else r"\\", arguments)
+    return mended_once if parse_arguments(mended_once)[1] is None else arguments
+
+
+# A good escape, or a backslash that is none.
+_ESCAPE = re.compile(r"\\([\"\\/bfnrt]|u[0-9a-fA-F]{4})?")
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
@@ -334,8 +463,16 @@ def _prompt(request: ModelRequest) -> bytes:
         }
         for tool in request.tools
     ]
+    choice = request.options.tool_choice
+    if choice == "none":
+        tools = []
     asked = {"system": request.system or "", "tools": tools, "conversation": conversation}
-    return _INSTRUCTIONS.encode() + b"\n" + dumps(asked) + b"\n"
+    demand = ""
+    if tools and choice not in (None, "auto", "none"):
+        demand = (
+            f"This time you must call {'a tool' if choice == 'any' else f'the tool {choice}'}.\n"
+        )
+    return f"{_INSTRUCTIONS}{demand}\n".encode() + dumps(asked) + b"\n"
 
 
 def _described(message: Message) -> dict[str, Any]:

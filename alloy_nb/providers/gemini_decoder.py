@@ -275,7 +275,14 @@ class GeminiDecoder:
         if not self._grounding or not self._said:
             return []
         chunks = items(self._grounding.get("groundingChunks"))
-        said = {index: "".join(pieces) for index, pieces in self._said.items()}
+        said = {
+            index: (text, text.encode("utf-8", "replace"))
+            for index, pieces in self._said.items()
+            if (text := "".join(pieces)).strip()
+        }
+        if not said:
+            return []
+        last = next(reversed(said))
         events: list[ModelEvent] = []
         supporting: set[int] = set()
         for support in items(self._grounding.get("groundingSupports")):
@@ -285,17 +292,22 @@ class GeminiDecoder:
                 if isinstance(number, int) and 0 <= number < len(chunks):
                     supporting.add(number)
                     if place is not None or whole:
-                        events += self._cite(mapping(chunks[number]), segment, place)
+                        at = place or (last, None, None)
+                        events += self._cite(mapping(chunks[number]), segment, *at)
         if whole:
             for number, chunk in enumerate(chunks):
                 if number not in supporting:
-                    events += self._cite(mapping(chunk), {}, None)
+                    events += self._cite(mapping(chunk), {}, last, None, None)
         return events
 
     def _cite(
-        self, chunk: dict[str, Any], segment: dict[str, Any], place: tuple[int, int, int] | None
+        self,
+        chunk: dict[str, Any],
+        segment: dict[str, Any],
+        index: int,
+        start: int | None,
+        end: int | None,
     ) -> list[ModelEvent]:
-        index, start, end = place or (next(reversed(self._said)), None, None)
         source = _source(chunk)
         mark = (source["url"], source["title"], index, start, end)
         if mark in self._cited:
@@ -319,7 +331,9 @@ class GeminiDecoder:
         )
 
 
-def _place(segment: dict[str, Any], said: Mapping[int, str]) -> tuple[int, int, int] | None:
+def _place(
+    segment: dict[str, Any], said: Mapping[int, tuple[str, bytes]]
+) -> tuple[int, int, int] | None:
     """Return the block and the characters that a segment names, if they are said already.
 
     Offsets count bytes of UTF-8 over the whole answer, as the vendor's own examples read them,
@@ -327,16 +341,15 @@ def _place(segment: dict[str, Any], said: Mapping[int, str]) -> tuple[int, int, 
     """
     start, end = offset(segment.get("startIndex")) or 0, offset(segment.get("endIndex"))
     quote = string(segment.get("text"))
-    if end is not None:
-        for index, text in said.items():
-            data = text.encode("utf-8", "replace")
+    if end is not None and start <= end:
+        for index, (_, data) in said.items():
             if end <= len(data):
                 if quote and data[start:end] != quote.encode("utf-8", "replace"):
                     break
                 return index, _characters(data, start), _characters(data, end)
             start, end = max(0, start - len(data)), end - len(data)
     if quote:
-        for index, text in said.items():
+        for index, (text, _) in said.items():
             if (at := text.find(quote)) >= 0:
                 return index, at, at + len(quote)
     return None

@@ -1,7 +1,8 @@
 """The Responses format of OpenAI, which others speak too. No networking here.
 
-Source: the types of the official SDK, openai 3.52 (``openai.types.responses``), read 2026-11, and
-https://platform.openai.com/docs/guides/conversation-state for what may be sent back.
+Source: the types of the official SDK, openai 3.52 (``openai.types.responses``), read 2026-11; they
+also say what goes back: reasoning with its encrypted form as ``output_item.done`` gave it, the
+``phase`` of a message, the items of tools that the vendor ran.
 
 Two ways to go on with a conversation. *Stateless*, the default: the whole history is sent, nothing
 is stored at the vendor, and reasoning goes back encrypted. *Stored* (``store=True``): the vendor
@@ -10,10 +11,15 @@ keeps each reply, and only what is newer than the last one is sent, with its id.
 
 from __future__ import annotations
 
+import mimetypes
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import is_
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from alloy_nb.errors import BadRequest, ConfigError, ProviderError, StateLost
+from alloy_nb.events import ModelEvent
 from alloy_nb.messages import (
     Block,
     Document,
@@ -31,6 +37,9 @@ from alloy_nb.providers.responses_decoder import ResponsesDecoder
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps
 
+if TYPE_CHECKING:
+    from alloy_nb.providers.http import Failure
+
 __all__ = ["OpenAI"]
 
 _EFFORTS: Mapping[str, str] = {
@@ -41,6 +50,23 @@ _EFFORTS: Mapping[str, str] = {
     "max": "xhigh",
 }
 _ENCRYPTED = "reasoning.encrypted_content"
+# Calls that are ours to answer, of tools in the vendor's own words; unanswered ones are refused.
+_AWAITING = frozenset(
+    {"custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call"}
+)
+# Where a conversation's memory holds what was sent last, by provider.
+_SENT = "responses: sent"
+# Servers other than OpenAI say only in words that the reply to go on from is gone.
+_GONE = re.compile(r"previous.response\b.*not found|response with id\b.*not found", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent last: the history, the system prompt, the stored reply that it went on from."""
+
+    messages: list[Message]
+    system: str | None
+    previous: str | None
 
 
 class OpenAI(VendorProvider):
@@ -56,6 +82,11 @@ class OpenAI(VendorProvider):
     default_base_url: ClassVar[str] = "https://api.openai.com"
     path: ClassVar[str] = "/v1/responses"
     history_field: ClassVar[str] = "input"
+    code_tool: ClassVar[Mapping[str, Any]] = {
+        "type": "code_interpreter",
+        "container": {"type": "auto"},
+    }
+    exclude_field: ClassVar[str] = "blocked_domains"
     takes: ClassVar[frozenset[str]] = frozenset(
         {
             "web_search",
@@ -71,6 +102,14 @@ class OpenAI(VendorProvider):
     def needs_key(self) -> bool:
         """The vendor itself needs a key; a server of one's own may not."""
         return self.base_url == self.default_base_url
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+        """Send the request and yield its events (the contract is in `providers.base`)."""
+        events = super().stream(request)
+        previous = self.previous_response(request)
+        sent = request.memory.setdefault(_SENT, {})
+        sent[self._memory_key] = Sent(list(request.messages), request.system, previous)
+        return events
 
     def rules(self) -> Rules:
         """Return the rules of this vendor's histories."""
@@ -98,7 +137,7 @@ class OpenAI(VendorProvider):
         if tools := [*_functions(request), *self.vendor_tools(options)]:
             body["tools"] = tools
             if options.tool_choice:
-                body["tool_choice"] = _tool_choice(options.tool_choice)
+                body["tool_choice"] = _tool_choice(options.tool_choice, tools)
         body["store"] = bool(options.store)
         if previous := self.previous_response(request):
             body["previous_response_id"] = previous
@@ -122,27 +161,53 @@ class OpenAI(VendorProvider):
         """Return the tools that the vendor runs itself."""
         tools: list[dict[str, Any]] = []
         if options.web_search:
-            tools.append(_search("web_search", options.web_search))
+            tools.append(self.search(options.web_search))
         if options.code_execution:
-            tools.append({"type": "code_interpreter", "container": {"type": "auto"}})
+            tools.append(dict(self.code_tool))
         return [*tools, *(dict(tool) for tool in options.built_in_tools)]
+
+    def search(self, settings: bool | Mapping[str, Any]) -> dict[str, Any]:
+        """Return the search of the web; lists of domains go under ``filters``, however given."""
+        tool = dict(settings) if isinstance(settings, Mapping) else {}
+        filters = dict(tool.pop("filters", None) or {})
+        for name in ("allowed_domains", "blocked_domains", "excluded_domains"):
+            given = tool.pop(name, None) or filters.pop(name, None)
+            if given:
+                filters[name if name == "allowed_domains" else self.exclude_field] = given
+        if filters:
+            tool["filters"] = filters
+        return {**tool, "type": "web_search"}
 
     def previous_response(self, request: ModelRequest) -> str | None:
         """Return the id of the stored reply that this request goes on from.
 
-        Only a reply that is the newest in the history counts: after another model has answered,
-        or the history was edited, what the vendor stores is another conversation.
+        Only the newest reply of the history counts, and only with the history that it answered:
+        after another model has spoken, or an edit, the vendor stores another conversation.
         """
         options = request.options.over(self.options)
         if options.previous_response_id:
             return options.previous_response_id
         id_ = (request.state or {}).get("response_id")
-        if not options.store or not isinstance(id_, str):
+        if not options.store or not isinstance(id_, str) or not _asks(request.messages):
             return None
-        newest = next((m for m in reversed(request.messages) if m.role == "assistant"), None)
-        origin = newest.origin if newest is not None else None
-        same = origin is not None and (origin.provider, origin.response_id) == (self.name, id_)
-        return id_ if same else None
+        place = _newest_reply(request.messages)
+        origin = request.messages[place].origin if place is not None else None
+        if place is None or origin is None:
+            return None
+        if (origin.provider, origin.model, origin.response_id) != (self.name, self.model, id_):
+            return None
+        sent = request.memory.get(_SENT)
+        if sent is None:
+            return id_  # a conversation that was kept elsewhere
+        last = sent.get(self._memory_key)
+        return id_ if last is not None and self.goes_on(last, request, place, id_) else None
+
+    def goes_on(self, last: Sent, request: ModelRequest, reply: int, id_: str) -> bool:
+        """Return whether what was sent last is what the newest reply, at `reply`, answered."""
+        newly = len(last.messages) == reply
+        again = len(last.messages) > reply and last.previous == id_  # that request failed
+        unchanged = all(map(is_, last.messages[: reply + 1], request.messages))
+        return (newly or again) and unchanged
 
     def sends_newer_only(self, request: ModelRequest) -> bool:
         """Return whether the history up to the newest reply is at the vendor already."""
@@ -163,6 +228,34 @@ class OpenAI(VendorProvider):
         """Return a decoder for one reply."""
         return ResponsesDecoder(self.stream_error, vendor=self.name)
 
+    def error(self, failure: Failure) -> ProviderError:
+        """Name the error of a reply that is no stream of events."""
+        made = super().error(failure)
+        if type(made) is BadRequest and _GONE.search(str(made)):
+            return StateLost(
+                str(made),
+                provider=made.provider,
+                model=made.model,
+                status=made.status,
+                request_id=made.request_id,
+            )
+        return made
+
+    def _check(self, options: ModelOptions) -> None:
+        super()._check(options)
+        if options.stop:
+            raise ConfigError(f"{self.name} cannot stop at texts: leave stop= out.")
+
+
+def _newest_reply(messages: Sequence[Message]) -> int | None:
+    places = reversed(range(len(messages)))
+    return next((place for place in places if messages[place].role == "assistant"), None)
+
+
+def _asks(messages: Sequence[Message]) -> bool:
+    """Tell whether there is anything newer than the newest reply: a request cannot be empty."""
+    return bool(messages) and messages[-1].role == "user"
+
 
 # --- encoding -----------------------------------------------------------------------------------
 
@@ -181,39 +274,33 @@ def _functions(request: ModelRequest) -> list[dict[str, Any]]:
     ]
 
 
-def _tool_choice(choice: str) -> Any:
+def _tool_choice(choice: str, tools: list[dict[str, Any]]) -> Any:
     match choice:
         case "auto" | "none":
             return choice
         case "any":
             return "required"
+    if any(tool.get("type") == choice for tool in tools):
+        return {"type": choice}  # a tool of the vendor goes by its kind
     return {"type": "function", "name": choice}
-
-
-def _search(kind: str, settings: bool | Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search tool; lists of domains go under ``filters``, as OpenAI documents them."""
-    if settings is True:
-        return {"type": kind}
-    tool = dict(settings) if isinstance(settings, Mapping) else {}
-    filters = dict(tool.pop("filters", {}))
-    for name in ("allowed_domains", "blocked_domains"):
-        if name in tool:
-            filters[name] = tool.pop(name)
-    if filters:
-        tool["filters"] = filters
-    return {**tool, "type": kind}
 
 
 def _encode_assistant(message: Message) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
+    answered = {
+        block.raw.get("call_id")
+        for block in message.content
+        if isinstance(block, Opaque)
+        if str(block.raw.get("type")).endswith("_output")
+    }
     for block in message.content:
         match block:
             case Text():
-                items.append({"role": "assistant", "content": block.text})
+                items.append({"role": "assistant", "content": block.text, **_phase(block)})
             case Thinking():
                 items.extend(_encode_reasoning(block))
             case ToolCall(server=True):
-                items.append(dict(block.replay or {}))
+                items.extend([dict(block.replay)] if block.replay else [])
             case ToolCall():
                 items.append(
                     {
@@ -223,11 +310,22 @@ def _encode_assistant(message: Message) -> list[dict[str, Any]]:
                         "arguments": dumps(block.input).decode(),
                     }
                 )
-            case Opaque():
-                items.append(dict(block.raw))
+            case Image() if items and items[-1].get("type") == "image_generation_call":
+                items[-1]["result"] = block.data  # its picture was kept as a block of its own
+            case Opaque(raw=raw):
+                waits = raw.get("type") in _AWAITING and raw.get("call_id") not in answered
+                items.extend([] if waits else [dict(raw)])
             case _:
-                pass  # a picture that the vendor drew is not sent back
+                pass  # no item of this format says that an assistant showed it
+    for item in items:
+        if item.get("type") == "image_generation_call":
+            item.setdefault("result", None)
     return items
+
+
+def _phase(block: Text) -> dict[str, Any]:
+    phase = (block.replay or {}).get("phase")
+    return {"phase": phase} if phase in ("commentary", "final_answer") else {}
 
 
 def _encode_reasoning(block: Thinking) -> list[dict[str, Any]]:
@@ -236,7 +334,7 @@ def _encode_reasoning(block: Thinking) -> list[dict[str, Any]]:
     if not raw.get("encrypted_content"):
         return []
     kept = ("id", "summary", "type", "content", "encrypted_content")
-    return [{k: raw[k] for k in kept if raw.get(k) is not None}]
+    return [{"summary": [], **{k: raw[k] for k in kept if raw.get(k) is not None}}]
 
 
 def _encode_result(result: ToolResult) -> dict[str, Any]:
@@ -246,6 +344,8 @@ def _encode_result(result: ToolResult) -> dict[str, Any]:
         output = (f"Error: {result.text}" if result.is_error else result.text) or "(no output)"
     else:
         output = [_encode_part(part) for part in result.content]
+        if result.is_error:
+            output.insert(0, {"type": "input_text", "text": "Error:"})
     return {"type": "function_call_output", "call_id": result.call_id, "output": output}
 
 
@@ -262,7 +362,14 @@ def _encode_part(block: Block) -> dict[str, Any]:
             data = f"data:{block.media_type};base64,{block.data or ''}"
             return {
                 "type": "input_file",
-                "filename": block.title or "document",
+                "filename": _filename(block),
                 "file_data": data,
             }
     return {"type": "input_text", "text": f"[{block.type}]"}
+
+
+def _filename(document: Document) -> str:
+    """Return a name whose ending says what the document is; the vendor goes by it."""
+    name = document.title or "document"
+    ending = mimetypes.guess_extension(document.media_type) or ""
+    return name if "." in name or not ending else name + ending

@@ -1,15 +1,18 @@
 """A reply in the Responses format, decoded. No networking here.
 
 What is asked in this format is in `responses`. Source: the types of the official SDK, openai 3.52
-(``openai.types.responses``, generated from OpenAI's OpenAPI document), read 2026-11.
+(``openai.types.responses``, generated from OpenAI's OpenAPI document), read 2026-11; llama.cpp's
+server, whose events name an item by its id alone; and for xAI the sources named in `xai`.
 
 The format names everything twice: as deltas, and whole in the ``.done`` events and the last
-``response``. Deltas are what is shown; the whole forms fill in what no delta brought.
+``response``. Deltas are what is shown; the whole forms fill in what no delta brought. Of a call the
+whole arguments count, for what runs must be what the vendor meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from alloy_nb.errors import ProviderError
@@ -26,9 +29,24 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Citation, Image, Opaque, StopReason, ToolCall
-from alloy_nb.providers.lenient import count, items, mapping, offset, string
+from alloy_nb.providers.lenient import items, mapping, string
+from alloy_nb.providers.responses_items import (
+    MEDIA_TYPES,
+    SERVER_KINDS,
+    arguments_text,
+    call_id,
+    citation_of,
+    differ,
+    names_of,
+    part_number,
+    place_of,
+    server_call,
+    server_name,
+    thinking_part,
+    usage_of,
+    whole_thinking,
+)
 from alloy_nb.providers.wire_json import parse_arguments
-from alloy_nb.usage import Usage
 
 __all__ = ["ResponsesDecoder"]
 
@@ -36,45 +54,58 @@ _INCOMPLETE: Mapping[str, StopReason] = {
     "max_output_tokens": StopReason.MAX_TOKENS,
     "content_filter": StopReason.REFUSAL,
 }
-# Items that are a tool which the vendor ran: what of them is its input, for the reader.
-_SERVER_INPUT: Mapping[str, tuple[str, ...]] = {
-    "web_search_call": ("action",),
-    "x_search_call": ("action", "query"),
-    "file_search_call": ("queries",),
-    "code_interpreter_call": ("code",),
-    "mcp_call": ("server_label", "name", "arguments"),
-    "computer_call": ("action",),
-}
+_WHOLE = None  # the key of an item's only block; those of a message have their part's number
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """One item of the reply's output, and how far it has come."""
+
+    kind: str
+    names: set[str] = field(default_factory=set)
+    blocks: dict[Any, int] = field(default_factory=dict)  # those that are open, by their part
+    told: set[Any] = field(default_factory=set)  # parts of which deltas came
+    part: Any = None  # the part of the newest thinking
+    call: tuple[str, str] = ("", "")
+    done: bool = False
 
 
 class ResponsesDecoder:
     """Decodes one reply. Blocks are numbered in the order in which they begin.
 
-    A block is found again by its item's ``output_index`` (or its id), and by the ``content_index``
-    of the part within a message.
+    Args:
+        fail: Names an error that came as an event.
+        vendor: Whose the blocks are that go back verbatim.
+        server_kinds: The kinds of items that are a tool which this vendor ran.
     """
 
-    def __init__(self, fail: Callable[[Any], ProviderError], *, vendor: str) -> None:
+    def __init__(
+        self,
+        fail: Callable[[Any], ProviderError],
+        *,
+        vendor: str,
+        server_kinds: frozenset[str] = SERVER_KINDS,
+    ) -> None:
         self.ended = False
         self._fail = fail
         self._vendor = vendor
+        self._server_kinds = server_kinds
+        self._id: str | None = None
         self._blocks = 0
-        self._open: dict[tuple[Any, Any], int] = {}
-        self._items: dict[Any, str] = {}  # output_index -> type
-        self._spoken: set[int] = set()  # blocks of which a delta came
-        self._sealed: set[Any] = set()  # output_index of whole items
-        self._names: set[str] = set()  # their ids
+        self._items: list[_Item] = []
+        self._by_place: dict[int, _Item] = {}
+        self._by_name: dict[str, _Item] = {}
+        self._quick: dict[Any, int] = {}  # how deltas name their block -> the block
         self._cited: set[tuple[Any, ...]] = set()
         self._last_text: int | None = None
         self._refused = False
         self._called = False
-        self._summary_parts: dict[int, Any] = {}
 
     def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
         """Return what one event means; unknown events mean nothing."""
         kind = data.get("type") or name
         if kind == "response.output_text.delta":
-            return self._text(data, data.get("delta"))
+            return self._text(data)
         handler = _HANDLERS.get(str(kind))
         return handler(self, data) if handler is not None else []
 
@@ -84,34 +115,53 @@ class ResponsesDecoder:
 
     # --- the beginning and the end --------------------------------------------------------------
 
-    def _created(self, data: dict[str, Any]) -> list[ModelEvent]:
+    def _begun(self, data: dict[str, Any]) -> list[ModelEvent]:
         response = mapping(data.get("response"))
-        return [
-            ReplyStarted(string(response.get("id")) or None, string(response.get("model")) or None)
-        ]
+        id_ = string(response.get("id")) or None
+        if self._id is not None or id_ is None:
+            return []
+        self._id = id_
+        return [ReplyStarted(id_, string(response.get("model")) or None)]
 
     def _completed(self, data: dict[str, Any]) -> list[ModelEvent]:
         response = mapping(data.get("response"))
         if response.get("status") == "failed":
             return self._failed(data)
         events: list[ModelEvent] = []
-        for index, item in enumerate(items(response.get("output"))):
-            if isinstance(item, dict) and not self._is_known(index, item):
-                events += self._item_done({"output_index": index, "item": item})
-        events += [BlockSealed(block) for block in self._open.values()]
-        self._open.clear()
+        id_ = string(response.get("id")) or self._id
+        if id_ != self._id:  # the last word counts: with it the conversation goes on
+            events.append(ReplyStarted(id_, string(response.get("model")) or None))
+        output = [item for item in items(response.get("output")) if isinstance(item, dict)]
+        for item, known in self._matched(output):
+            events += self._whole_item(known or self._new(item), item)
+        if not self._items and (said := string(response.get("output_text"))):
+            message = {"type": "message", "content": said}
+            events += self._whole_item(self._new(message), message)
+        for known in self._items:
+            events += [BlockSealed(block) for block in known.blocks.values()]
         events += self._listed(items(response.get("citations")))
         if isinstance(usage := response.get("usage"), dict):
-            events.append(UsageReported(_usage(usage)))
+            events.append(UsageReported(usage_of(usage, mapping(response.get("tool_usage")))))
         self.ended = True
         reason, detail = self._reason(response)
-        state = {"response_id": response["id"]} if isinstance(response.get("id"), str) else None
-        return [*events, Stopped(reason, detail, state)]
+        return [*events, Stopped(reason, detail, {"response_id": id_} if id_ else None)]
 
-    def _is_known(self, index: int, item: dict[str, Any]) -> bool:
-        """Tell whether an item of the last event has come before; some servers number anew."""
-        names = {string(item.get("id")), string(item.get("call_id"))} - {""}
-        return index in self._sealed or bool(names & self._names)
+    def _matched(self, output: list[dict[str, Any]]) -> list[tuple[dict[str, Any], _Item | None]]:
+        """Pair each item of the last event with the one that came before, if any.
+
+        Its name goes before its place: some servers number anew, and some name anew.
+        """
+        known = [self._named(names_of(item)) for item in output]
+        taken = {id(item) for item in known}
+        for place, item in enumerate(output):
+            there = self._by_place.get(place)
+            if there is None and not self._by_place and place < len(self._items):
+                there = self._items[place]
+            same = there is not None and there.kind == string(item.get("type"))
+            if known[place] is None and same and id(there) not in taken:
+                known[place] = there
+                taken.add(id(there))
+        return list(zip(output, known, strict=True))
 
     def _reason(self, response: dict[str, Any]) -> tuple[StopReason, str | None]:
         why = string(mapping(response.get("incomplete_details")).get("reason"))
@@ -129,239 +179,351 @@ class ResponsesDecoder:
 
     # --- items ----------------------------------------------------------------------------------
 
+    def _named(self, names: set[str]) -> _Item | None:
+        return next((self._by_name[name] for name in names if name in self._by_name), None)
+
+    def _find(self, data: dict[str, Any], kind: str = "") -> _Item | None:
+        """Return the item that an event is about, by its id, its place, or as the newest.
+
+        Args:
+            data: The event.
+            kind: What the item must be, where that is known.
+        """
+        names, place = names_of(data), place_of(data)
+        found = self._named(names)
+        if found is None and place is not None:
+            found = self._by_place.get(place)
+        if found is None and place is None and not names and self._items:
+            found = self._items[-1]
+        return None if found is None or (kind and found.kind != kind) else found
+
+    def _new(self, data: dict[str, Any], place: int | None = None, kind: str = "") -> _Item:
+        new = _Item(kind or string((mapping(data.get("item")) or data).get("type")))
+        self._items.append(new)
+        self._remember(new, names_of(data), place)
+        return new
+
+    def _remember(self, item: _Item, names: set[str], place: int | None) -> None:
+        item.names |= names
+        for name in names:
+            self._by_name[name] = item
+        if place is not None:
+            self._by_place[place] = item
+
     def _item_added(self, data: dict[str, Any]) -> list[ModelEvent]:
-        item, index = mapping(data.get("item")), _where(data)
-        kind = string(item.get("type"))
-        self._items[index] = kind
-        match kind:
+        raw = mapping(data.get("item"))
+        names, place = names_of(data), place_of(data)
+        known = self._find(data, string(raw.get("type"))) if names or place is not None else None
+        if known is not None and not differ(names, known.names):
+            return []  # it was told twice
+        return self._opened(self._new(data, place), raw)
+
+    def _opened(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+        """Begin the block of an item; the parts of a message are blocks of their own."""
+        self._quick.clear()
+        match item.kind:
             case "message":
-                return []  # its parts are blocks of their own
+                return []
             case "reasoning":
-                return [BlockStarted(self._begin(index), "thinking")]
+                return [BlockStarted(self._begin(item), "thinking")]
             case "function_call":
                 self._called = True
-                block = self._begin(index)
-                return [_call_started(block, item)]
-        if kind in _SERVER_INPUT:
-            block = self._begin(index)
-            name = kind.removesuffix("_call")
-            return [BlockStarted(block, "tool_call", string(item.get("id")), name, server=True)]
-        return [BlockStarted(self._begin(index), "opaque", name=kind)]
+                item.call = (call_id(raw), string(raw.get("name")))
+                return [BlockStarted(self._begin(item), "tool_call", *item.call)]
+        if item.kind in self._server_kinds:
+            item.call = (string(raw.get("id")), server_name(raw))
+            return [BlockStarted(self._begin(item), "tool_call", *item.call, server=True)]
+        return [BlockStarted(self._begin(item), "opaque", name=item.kind)]
 
     def _item_done(self, data: dict[str, Any]) -> list[ModelEvent]:
-        item, index = mapping(data.get("item")), _where(data)
-        if index in self._sealed:
+        raw, place = mapping(data.get("item")), place_of(data)
+        known = self._find(data, string(raw.get("type")))
+        if known is not None and known.done and differ(names_of(data), known.names):
+            known = None  # another one in the place of one that is over
+        return self._whole_item(known or self._new(data, place), raw)
+
+    def _whole_item(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+        """Seal an item that is whole, with what no delta brought of it."""
+        if item.done:
             return []
-        self._sealed.add(index)
-        self._names |= {string(item.get("id")), string(item.get("call_id"))} - {""}
-        events: list[ModelEvent] = []
-        if index not in self._items:
-            events += self._item_added({"item": item, "output_index": index})
-        if item.get("type") == "message":
-            return [*events, *self._message_done(index, item)]
-        block = self._open.pop((index, None), None)
-        if block is None:
-            return events
-        return [*events, *self._sealed_item(block, item)]
+        self._remember(item, names_of(raw), None)
+        if item.kind == "message":
+            events = self._whole_message(item, raw)
+        else:
+            events = [] if _WHOLE in item.blocks else self._opened(item, raw)
+            block = item.blocks.pop(_WHOLE)
+            events += self._sealed(item, block, raw)
+        item.done = True
+        self._quick.clear()
+        return events
 
-    def _sealed_item(self, block: int, item: dict[str, Any]) -> list[ModelEvent]:
-        kind = string(item.get("type"))
-        match kind:
+    def _sealed(self, item: _Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
+        match item.kind:
             case "reasoning":
-                spoken = [] if block in self._spoken else _whole_thinking(block, item)
-                return [*spoken, BlockSealed(block, replay=dict(item))]
+                said = "" if item.told else whole_thinking(raw)
+                spoken: list[ModelEvent] = [ThinkingDelta(block, said)] if said else []
+                # Only now is the encrypted form sure to be complete.
+                return [*spoken, BlockSealed(block, replay=dict(raw))]
             case "function_call":
-                arguments = string(item.get("arguments"))
-                missing = bool(arguments) and block not in self._spoken
-                whole: list[ModelEvent] = [ToolInputDelta(block, arguments)] if missing else []
-                return [*whole, BlockSealed(block)]
-            case "image_generation_call" if string(item.get("result")):
-                form = string(item.get("output_format")) or "png"
-                picture = Image(media_type=f"image/{form}", data=string(item.get("result")))
-                return [BlockSealed(block, block=picture)]
-        if kind in _SERVER_INPUT:
-            return [BlockSealed(block, block=_server_call(kind, item))]
-        return [BlockSealed(block, block=Opaque(vendor=self._vendor, raw=dict(item)))]
+                return self._sealed_call(item, block, raw)
+            case "image_generation_call" if picture := string(raw.get("result")):
+                kind = MEDIA_TYPES.get(string(raw.get("output_format")), "image/png")
+                image = Image(media_type=kind, data=picture)
+                drawn = self._begin(item, "picture")
+                del item.blocks["picture"]
+                # The call without its picture, which follows it: the wire puts it back.
+                rest = {name: value for name, value in raw.items() if name != "result"}
+                return [
+                    BlockSealed(block, block=server_call(rest, item.call[0])),
+                    BlockStarted(drawn, "image"),
+                    BlockSealed(drawn, block=image),
+                ]
+        if item.kind in self._server_kinds:
+            return [BlockSealed(block, block=server_call(raw, item.call[0]))]
+        return [BlockSealed(block, block=Opaque(vendor=self._vendor, raw=dict(raw)))]
 
-    def _message_done(self, index: Any, item: dict[str, Any]) -> list[ModelEvent]:
-        """Seal the parts of a message, with what no delta brought of them."""
-        content = item.get("content")
-        parts = content if isinstance(content, list) else [{"type": "output_text", "text": content}]
+    def _sealed_call(self, item: _Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
+        arguments = arguments_text(raw.get("arguments"))
+        id_, name = call_id(raw) or item.call[0], string(raw.get("name")) or item.call[1]
+        if not arguments and item.told:
+            return [BlockSealed(block)]  # the deltas are all there is
+        whole: list[ModelEvent] = []
+        if arguments and not item.told:
+            whole.append(ToolInputDelta(block, arguments))
+        value, invalid = parse_arguments(arguments)
+        call = ToolCall(id=id_, name=name, input=value, invalid=invalid)
+        return [*whole, BlockSealed(block, block=call)]
+
+    def _whole_message(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+        content = raw.get("content")
         events: list[ModelEvent] = []
-        for place, part in enumerate(parts):
-            if not isinstance(part, dict):
-                continue
-            where = {"output_index": index, "content_index": place}
-            events += self._part_added({**where, "part": part})
-            block = self._open[index, place]
+        for place, given in enumerate(content if isinstance(content, list) else [content]):
+            part = {"text": given} if isinstance(given, str) else mapping(given)
             said = string(part.get("text")) or string(part.get("refusal"))
-            if said and block not in self._spoken:
-                self._last_text = block
-                events.append(TextDelta(block, said))
-            for raw in items(part.get("annotations")):
-                events += self._annotated({**where, "annotation": raw})
-        for key in [key for key in self._open if key[0] == index]:
-            events.append(BlockSealed(self._open.pop(key)))
+            self._refused = self._refused or part.get("type") == "refusal"
+            if said:
+                events += self._whole_part(item, place, said)
+            for note in items(part.get("annotations")):
+                events += self._annotated_part(item, place, mapping(note))
+        # Newer models tell an answer from a comment by the way, and want the word back.
+        phase = string(raw.get("phase"))
+        replay = {"phase": phase} if phase else None
+        events += [BlockSealed(block, replay=replay) for block in item.blocks.values()]
+        item.blocks.clear()
         return events
 
     # --- parts and deltas -----------------------------------------------------------------------
 
     def _part_added(self, data: dict[str, Any]) -> list[ModelEvent]:
-        key = (_where(data), data.get("content_index"))
         part = mapping(data.get("part"))
-        if part.get("type") == "refusal":
-            self._refused = True
-        if key in self._open or part.get("type") == "reasoning_text":
+        self._refused = self._refused or part.get("type") == "refusal"
+        item = self._find(data)
+        if part.get("type") not in _TEXT_PARTS or (item is not None and item.done):
             return []
-        return [BlockStarted(self._begin(*key), "text")]
+        if item is None:
+            item = self._new(data, place_of(data), "message")
+        if item.kind != "message":
+            return []
+        return self._text_block(item, part_number(data.get("content_index")))[1]
 
-    def _text(self, data: dict[str, Any], delta: Any) -> list[ModelEvent]:
+    def _text_block(self, item: _Item, place: int) -> tuple[int, list[ModelEvent]]:
+        block = item.blocks.get(place)
+        if block is not None:
+            return block, []
+        block = self._begin(item, place)
+        return block, [BlockStarted(block, "text")]
+
+    def _text(self, data: dict[str, Any]) -> list[ModelEvent]:
+        delta = data.get("delta")
         if not isinstance(delta, str) or not delta:
             return []
-        key = (_where(data), data.get("content_index"))
-        block = self._open.get(key)
-        begun: list[ModelEvent] = []
-        if block is None:
-            block = self._begin(*key)
-            begun = [BlockStarted(block, "text")]
-        self._spoken.add(block)
+        where = (data.get("output_index"), data.get("item_id"), data.get("content_index"))
+        try:
+            return [TextDelta(self._quick[where], delta)]
+        except (KeyError, TypeError):
+            return self._first_text(data, delta, where)
+
+    def _first_text(self, data: dict[str, Any], delta: str, where: Any) -> list[ModelEvent]:
+        """Read the first delta of a part, or one that names its part oddly."""
+        item = self._find(data)
+        if item is None or item.kind != "message":
+            item = self._new(data, place_of(data), "message")
+        place = part_number(data.get("content_index"))
+        if item.done and place not in item.told:
+            return []  # it came whole already
+        block, events = self._text_block(item, place)
+        item.told.add(place)
         self._last_text = block
-        return [*begun, TextDelta(block, delta)]
+        self._remember_block(where, block)
+        return [*events, TextDelta(block, delta)]
+
+    def _remember_block(self, where: tuple[Any, ...], block: int) -> None:
+        """Let the deltas that follow find their block at once; most events are deltas."""
+        if all(part is None or isinstance(part, (int, str)) for part in where):
+            self._quick[where] = block
 
     def _refusal(self, data: dict[str, Any]) -> list[ModelEvent]:
         self._refused = True
-        return self._text(data, data.get("delta"))
+        return self._text(data)
+
+    def _part_done(self, data: dict[str, Any]) -> list[ModelEvent]:
+        """Read a whole part of a message, for servers that send no deltas of it."""
+        item = self._find(data, "message")
+        said = string(data.get("text")) or string(data.get("refusal"))
+        self._refused = self._refused or "refusal" in data
+        if item is None or item.done or not said:
+            return []
+        return self._whole_part(item, part_number(data.get("content_index")), said)
+
+    def _whole_part(self, item: _Item, place: int, said: str) -> list[ModelEvent]:
+        if place in item.told:
+            return []
+        item.told.add(place)
+        block, events = self._text_block(item, place)
+        self._last_text = block
+        return [*events, TextDelta(block, said)]
 
     def _thinking(self, data: dict[str, Any]) -> list[ModelEvent]:
         delta = data.get("delta")
         if not isinstance(delta, str) or not delta:
             return []
-        events: list[ModelEvent] = []
-        key = (_where(data), None)
-        if key not in self._open:
-            events.append(BlockStarted(self._begin(_where(data)), "thinking"))
-            self._items.setdefault(_where(data), "reasoning")
-        block = self._open[key]
-        part = data.get("summary_index", data.get("content_index"))
-        if block in self._spoken and self._summary_parts.get(block) != part:
+        where = (
+            data.get("output_index"),
+            data.get("item_id"),
+            data.get("summary_index"),
+            data.get("content_index"),
+        )
+        try:
+            return [ThinkingDelta(self._quick[where], delta)]
+        except (KeyError, TypeError):
+            events = self._thought(data, delta)
+        if events:
+            self._remember_block(where, events[-1].index)
+        return events
+
+    def _thinking_done(self, data: dict[str, Any]) -> list[ModelEvent]:
+        item = self._find(data, "reasoning")
+        if item is None or item.done or thinking_part(data) in item.told:
+            return []
+        said = string(data.get("text"))
+        return [*self._thought(data, said)] if said else []
+
+    def _thought(self, data: dict[str, Any], said: str) -> list[BlockStarted | ThinkingDelta]:
+        events: list[BlockStarted | ThinkingDelta] = []
+        item = self._find(data, "reasoning")
+        if item is None:
+            item = self._new(data, place_of(data), "reasoning")
+        elif item.done and not item.told:
+            return []  # it came whole already
+        block = item.blocks.get(_WHOLE)
+        if block is None:
+            block = self._begin(item)
+            events.append(BlockStarted(block, "thinking"))
+        part = thinking_part(data)
+        if item.part not in (None, part):
             events.append(ThinkingDelta(block, "\n\n"))  # a summary comes in paragraphs
-        self._summary_parts[block] = part
-        self._spoken.add(block)
-        return [*events, ThinkingDelta(block, delta)]
+            self._quick.clear()
+        item.part = part
+        item.told.add(part)
+        return [*events, ThinkingDelta(block, said)]
 
     def _arguments(self, data: dict[str, Any]) -> list[ModelEvent]:
-        block = self._open.get((_where(data), None))
         delta = data.get("delta")
-        if block is None or not isinstance(delta, str) or not delta:
+        if not isinstance(delta, str) or not delta:
             return []
-        self._spoken.add(block)
+        where = (data.get("output_index"), data.get("item_id"))
+        try:
+            return [ToolInputDelta(self._quick[where], delta)]
+        except (KeyError, TypeError):
+            block = self._input_block(data)
+        if block is None:
+            return []
+        self._remember_block(where, block)
         return [ToolInputDelta(block, delta)]
 
+    def _arguments_done(self, data: dict[str, Any]) -> list[ModelEvent]:
+        item = self._find(data)
+        said = arguments_text(data.get("arguments", data.get("input")))
+        if item is None or item.told or not said:
+            return []
+        block = self._input_block(data)
+        return [] if block is None else [ToolInputDelta(block, said)]
+
+    def _input_block(self, data: dict[str, Any]) -> int | None:
+        """Return the block of a call; without a name there is none: the whole item brings both."""
+        item = self._find(data)
+        if item is None or not (item.kind == "function_call" or item.kind in self._server_kinds):
+            return None
+        if (block := item.blocks.get(_WHOLE)) is not None:
+            item.told.add(_WHOLE)
+        return block
+
+    # --- sources --------------------------------------------------------------------------------
+
     def _annotated(self, data: dict[str, Any]) -> list[ModelEvent]:
-        raw = mapping(data.get("annotation"))
-        block = self._open.get((_where(data), data.get("content_index")))
-        citation = _citation(raw)
+        item = self._find(data, "message")
+        if item is None:
+            return []
+        place = part_number(data.get("content_index"))
+        return self._annotated_part(item, place, mapping(data.get("annotation")))
+
+    def _annotated_part(self, item: _Item, place: int, raw: dict[str, Any]) -> list[ModelEvent]:
+        block = item.blocks.get(place)
+        citation = citation_of(raw)
         if block is None or citation is None:
             return []
-        mark = (block, citation.url, citation.title, citation.start, citation.end)
+        file = string(raw.get("file_id"))
+        mark = (block, citation.url, citation.title, citation.start, citation.end, file)
         if mark in self._cited:
             return []
         self._cited.add(mark)
         return [CitationAdded(block, citation)]
 
-    def _listed(self, urls: list[Any]) -> list[ModelEvent]:
+    def _listed(self, sources: list[Any]) -> list[ModelEvent]:
         """Read xAI's list of sources, which anchors to the whole answer."""
         if self._last_text is None:
             return []
         known = {mark[1] for mark in self._cited}
-        return [
-            CitationAdded(self._last_text, Citation(url=url, raw={"url": url}))
-            for url in urls
-            if isinstance(url, str) and url not in known
-        ]
+        events: list[ModelEvent] = []
+        for source in sources:
+            raw = {"url": source} if isinstance(source, str) else mapping(source)
+            if not (url := string(raw.get("url"))) or url in known:
+                continue
+            known.add(url)
+            title = string(raw.get("title")) or None
+            events.append(CitationAdded(self._last_text, Citation(url=url, title=title, raw=raw)))
+        return events
 
-    def _begin(self, output_index: Any, content_index: Any = None) -> int:
+    def _begin(self, item: _Item, part: Any = _WHOLE) -> int:
         block = self._blocks
         self._blocks += 1
-        self._open[output_index, content_index] = block
+        item.blocks[part] = block
         return block
 
 
 _Handler = Callable[[ResponsesDecoder, dict[str, Any]], list[ModelEvent]]
 _HANDLERS: Mapping[str, _Handler] = {
-    "response.created": ResponsesDecoder._created,
+    "response.created": ResponsesDecoder._begun,
+    "response.queued": ResponsesDecoder._begun,
+    "response.in_progress": ResponsesDecoder._begun,
     "response.output_item.added": ResponsesDecoder._item_added,
     "response.output_item.done": ResponsesDecoder._item_done,
     "response.content_part.added": ResponsesDecoder._part_added,
+    "response.output_text.done": ResponsesDecoder._part_done,
     "response.refusal.delta": ResponsesDecoder._refusal,
+    "response.refusal.done": ResponsesDecoder._part_done,
     "response.reasoning_summary_text.delta": ResponsesDecoder._thinking,
+    "response.reasoning_summary_text.done": ResponsesDecoder._thinking_done,
     "response.reasoning_text.delta": ResponsesDecoder._thinking,
+    "response.reasoning_text.done": ResponsesDecoder._thinking_done,
     "response.function_call_arguments.delta": ResponsesDecoder._arguments,
+    "response.function_call_arguments.done": ResponsesDecoder._arguments_done,
+    "response.mcp_call_arguments.delta": ResponsesDecoder._arguments,
+    "response.custom_tool_call_input.delta": ResponsesDecoder._arguments,
     "response.output_text.annotation.added": ResponsesDecoder._annotated,
     "response.completed": ResponsesDecoder._completed,
     "response.incomplete": ResponsesDecoder._completed,
     "response.failed": ResponsesDecoder._failed,
     "error": ResponsesDecoder._failed,
 }
-
-
-def _where(data: dict[str, Any]) -> Any:
-    """Return what tells an item apart: its index, or its id where a server leaves the index out."""
-    index = data.get("output_index")
-    if isinstance(index, (int, str)):
-        return index
-    return string(data.get("item_id")) or string(mapping(data.get("item")).get("id"))
-
-
-def _call_started(block: int, item: dict[str, Any]) -> BlockStarted:
-    id_ = string(item.get("call_id")) or string(item.get("id"))
-    return BlockStarted(block, "tool_call", id_, string(item.get("name")))
-
-
-def _server_call(kind: str, item: dict[str, Any]) -> ToolCall:
-    shown = {name: item[name] for name in _SERVER_INPUT[kind] if item.get(name) is not None}
-    arguments, invalid = parse_arguments(string(shown.get("arguments")))
-    if arguments and invalid is None:
-        shown["arguments"] = arguments
-    return ToolCall(
-        id=string(item.get("id")),
-        name=kind.removesuffix("_call"),
-        input=shown,
-        server=True,
-        replay=dict(item),
-    )
-
-
-def _whole_thinking(block: int, item: dict[str, Any]) -> list[ModelEvent]:
-    parts = items(item.get("summary")) or items(item.get("content"))
-    texts = [string(mapping(part).get("text")) for part in parts]
-    said = "\n\n".join(text for text in texts if text)
-    return [ThinkingDelta(block, said)] if said else []
-
-
-def _citation(raw: dict[str, Any]) -> Citation | None:
-    start, end = offset(raw.get("start_index")), offset(raw.get("end_index"))
-    match raw.get("type"):
-        case "url_citation":
-            url = string(raw.get("url")) or None
-            return Citation(
-                url=url, title=string(raw.get("title")) or None, start=start, end=end, raw=raw
-            )
-        case "file_citation" | "container_file_citation" | "file_path":
-            title = string(raw.get("filename")) or string(raw.get("file_id")) or None
-            return Citation(kind="file", title=title, start=start, end=end, raw=raw)
-    return None
-
-
-def _usage(usage: dict[str, Any]) -> Usage:
-    read = mapping(usage.get("input_tokens_details"))
-    written = mapping(usage.get("output_tokens_details"))
-    return Usage(
-        input_tokens=count(usage.get("input_tokens")),
-        output_tokens=count(usage.get("output_tokens")),
-        cache_read_tokens=count(read.get("cached_tokens")),
-        cache_write_tokens=count(read.get("cache_write_tokens")),
-        reasoning_tokens=count(written.get("reasoning_tokens")),
-        searches=count(usage.get("num_sources_used")),
-        raw=dict(usage),
-    )
+_TEXT_PARTS = ("output_text", "refusal", "text")

@@ -137,7 +137,7 @@ def turns(count: int) -> list[Message]:
         history += [
             user(f"question {number}"),
             assistant("let me see", call),
-            user(ToolResult(call_id=call.id, content=(Text(text="42"),))),
+            user(ToolResult(call_id=call.id, name="f", content=(Text(text="42"),))),
             assistant(f"answer {number}"),
         ]
     return history
