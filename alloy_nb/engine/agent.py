@@ -51,6 +51,7 @@ class Agent:
         allowed_paths: Directories that file tools may touch; ``None`` is the working directory
             alone, an empty tuple everything.
         context: Values for tools and middleware.
+        model_metadata_overrides: Context windows by a model's name; see `catalog.context_window`.
         name: Names the agent in events.
     """
 
@@ -69,6 +70,7 @@ class Agent:
     working_directory: Path = field(default_factory=Path)
     allowed_paths: tuple[Path, ...] | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    model_metadata_overrides: Mapping[str, Any] = field(default_factory=dict)
     name: str = "agent"
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ class Session:
     @property
     def context_window(self) -> int | None:
         """Tokens that the model can read, or ``None`` where that is unknown."""
-        return window_of(self.provider)
+        return window_of(self.provider, self.agent.model_metadata_overrides)
 
     @property
     def context_tokens(self) -> int | None:
@@ -206,9 +206,9 @@ class Session:
             raise SessionError(f"The session {self.name!r} is answering. Stop it first.")
 
 
-def window_of(provider: Provider) -> int | None:
+def window_of(provider: Provider, overrides: Mapping[str, Any] | None = None) -> int | None:
     """Return how many tokens a provider's model can read, or ``None`` where that is unknown."""
     own = getattr(provider, "context_window", None)
     if isinstance(own, int):
         return own
-    return catalog.context_window(provider.name, provider.model)
+    return catalog.context_window(provider.name, provider.model, overrides)

@@ -7,6 +7,8 @@ imported at the first question, because it takes longer to import than all of th
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -56,6 +58,8 @@ class ModelPrice:
         return total / 1_000_000
 
 
+_DATED = r"-\d{8}|-\d{4}-\d{2}-\d{2}"
+
 _prices: dict[str, ModelPrice] = {}
 _windows: dict[str, int] = {}
 
@@ -88,13 +92,38 @@ def cost(provider: str, model: str, usage: Usage | None) -> Cost:
     return _listed_cost(provider, model, usage)
 
 
-def context_window(provider: str, model: str) -> int | None:
-    """Return how many tokens the model can read and write together, where that is known."""
+def context_window(
+    provider: str, model: str, overrides: Mapping[str, Any] | None = None
+) -> int | None:
+    """Return how many tokens the model can read and write together, where that is known.
+
+    Args:
+        provider: The vendor's name.
+        model: The model's id.
+        overrides: Windows by name, before all else: a number, or a mapping of ``limit`` and
+            ``suffix_patterns``, regular expressions for what may follow the name. A dated variant
+            (``-20260101``, ``-2026-01-01``) always may. Malformed entries are ignored.
+    """
+    if (own := _overridden(model, overrides or {})) is not None:
+        return own
     if (own := _windows.get(f"{provider}/{model}")) is not None:
         return own
     found = _find(provider, model)
     window = getattr(found, "context_window", None)
     return window if isinstance(window, int) and window > 0 else None
+
+
+def _overridden(model: str, overrides: Mapping[str, Any]) -> int | None:
+    for name, value in overrides.items():
+        given = value if isinstance(value, Mapping) else {"limit": value}
+        limit, patterns = given.get("limit"), given.get("suffix_patterns", ())
+        if not isinstance(name, str) or not isinstance(limit, int) or limit <= 0:
+            continue
+        known = [_DATED, *(p for p in patterns if isinstance(p, (str, re.Pattern)))]
+        suffix = model.removeprefix(name) if model.startswith(name) else None
+        if suffix == "" or (suffix and any(re.fullmatch(p, suffix) for p in known)):
+            return limit
+    return None
 
 
 def vendor_of(model: str) -> str | None:
@@ -125,6 +154,8 @@ def _listed_cost(provider: str, model: str, usage: Usage) -> Cost:
         "output_tokens": usage.output_tokens,
         "cache_read_tokens": usage.cache_read_tokens or None,
         "cache_write_tokens": usage.cache_write_tokens or None,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens or None,
+        "web_searches": usage.searches or None,
     }
     try:
         price = calc_price(ListedUsage(**counts), model, provider_id=_IDS[provider])

@@ -43,6 +43,8 @@ class Quirks:
             tool loop; OpenAI refuses it.
         call_id: The form of a tool call's id. Mistral takes nine letters and digits, no more.
         effort: The field for how much to think, or ``None`` where there is none.
+        think_tags: Whether thinking may stand in the text, between tags. Models of one's own write
+            it so where their server does not take it apart.
     """
 
     output_limit: str = "max_tokens"
@@ -51,6 +53,7 @@ class Quirks:
     call_id: str = r"[a-zA-Z0-9_-]{1,64}"
     call_id_length: int = 24
     effort: str | None = "reasoning_effort"
+    think_tags: bool = False
 
 
 _EFFORTS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
@@ -178,7 +181,7 @@ class OpenAICompat(VendorProvider):
 
     def decoder(self) -> ChatDecoder:
         """Return a decoder for one reply."""
-        return ChatDecoder(self.stream_error)
+        return ChatDecoder(self.stream_error, think_tags=self.quirks.think_tags)
 
     def _encode_assistant(self, message: Message) -> dict[str, Any]:
         encoded: dict[str, Any] = {"role": "assistant", "content": message.text or None}
@@ -190,6 +193,7 @@ class OpenAICompat(VendorProvider):
                     "name": call.name,
                     "arguments": dumps(call.input).decode(),
                 },
+                **(call.replay or {}),
             }
             for call in message.tool_calls
         ]

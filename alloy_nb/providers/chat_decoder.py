@@ -24,6 +24,7 @@ from alloy_nb.events import (
 )
 from alloy_nb.messages import Citation, StopReason
 from alloy_nb.providers.lenient import count, mapping, money, offset, string
+from alloy_nb.providers.think_tags import ThinkTags
 from alloy_nb.providers.wire_json import dumps, parse_arguments
 from alloy_nb.usage import Usage
 
@@ -48,6 +49,7 @@ class _Call:
     id: str
     name: str
     pieces: list[str] = field(default_factory=list)
+    replay: dict[str, Any] | None = None
 
     def is_over(self, id_: str, name: str, piece: str) -> bool:
         """Tell whether a fragment with the mark of this call begins another one.
@@ -71,7 +73,7 @@ class ChatDecoder:
     leave out one or the other.
     """
 
-    def __init__(self, fail: Callable[[Any], ProviderError]) -> None:
+    def __init__(self, fail: Callable[[Any], ProviderError], *, think_tags: bool = False) -> None:
         self.ended = False
         self._fail = fail
         self._blocks = 0
@@ -82,6 +84,7 @@ class ChatDecoder:
         self._stop: tuple[StopReason, str | None] | None = None
         self._started = False
         self._cited: set[str] = set()
+        self._tags = ThinkTags() if think_tags else None
 
     def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
         """Return what one chunk means."""
@@ -117,6 +120,8 @@ class ChatDecoder:
         """
         if self._current is None or self._current[0] != "text":
             return None
+        if self._tags is not None and not self._tags.done:
+            return None
         if data.get("usage") or data.get("error"):
             return None
         try:
@@ -136,7 +141,9 @@ class ChatDecoder:
             return []
         self.ended = True
         reason, detail = self._stop
-        return [*self._seal_current(), *self._seal_calls(), Stopped(reason, detail)]
+        held = self._tags.close() if self._tags is not None else []
+        rest = [event for kind, said in held for event in self._say(kind, said)]
+        return [*rest, *self._seal_current(), *self._seal_calls(), Stopped(reason, detail)]
 
     def _choice(self, choice: dict[str, Any]) -> list[ModelEvent]:
         # Some servers send the last chunk as a whole message.
@@ -158,8 +165,9 @@ class ChatDecoder:
                 break
         content = delta.get("content")
         if isinstance(content, str):
-            if content:
-                events += self._say("text", content)
+            for kind, said in self._tags.feed(content) if self._tags else [("text", content)]:
+                if said:
+                    events += self._say(kind, said)
         elif isinstance(content, list):
             for part in content:
                 events += self._part(part)
@@ -219,6 +227,9 @@ class ChatDecoder:
         self._last_call = key
         begun = self._calls[key]
         begun.id = begun.id or id_
+        if extra := mapping(call.get("extra_content")):
+            # Gemini's compatible interface wants its signature back with the call.
+            begun.replay = {"extra_content": extra}
         if piece:
             begun.pieces.append(piece)
             events.append(ToolInputDelta(begun.block, piece))
@@ -284,7 +295,7 @@ class ChatDecoder:
         return [BlockSealed(index)]
 
     def _seal_calls(self) -> list[ModelEvent]:
-        return [BlockSealed(call.block) for call in self._calls.values()]
+        return [BlockSealed(call.block, replay=call.replay) for call in self._calls.values()]
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

@@ -81,7 +81,7 @@ class Gemini(VendorProvider):
     def __init__(self, model: str, **settings: Any) -> None:
         super().__init__(model.removeprefix("models/"), **settings)
         self.base_url = self.base_url.removesuffix(f"/{self.api_version}")
-        if not re.fullmatch(r"[\w.:-]+(/[\w.:-]+)*", self.model):
+        if not re.fullmatch(r"\w[\w.:-]*(/\w[\w.:-]*)*", self.model):
             raise ConfigError(f"{model!r} cannot be the name of a Gemini model.")
 
     @property

@@ -255,9 +255,13 @@ class GeminiDecoder:
         else:
             replay = {"parts": [list(part) for part in signed]}
         if kind == "text" and not (text := "".join(self._said[index])).strip():
-            # Blank text is sent to nobody, and this one has to go back.
-            replay = {"text": text, "thoughtSignature": signed[-1][1]}
-            return [BlockSealed(index, block=Opaque(vendor=self._vendor, raw=replay))]
+            # Blank text is sent to nobody, but its signatures have to go back.
+            raws = [
+                {"text": piece} | ({"thoughtSignature": signature} if signature else {})
+                for piece, signature in signed_parts(text, replay)
+            ]
+            opaque = [event for raw in raws for event in self._opaque(raw)]
+            return [BlockSealed(index), *opaque]
         return [BlockSealed(index, replay=replay)]
 
     def _begin(self) -> int:

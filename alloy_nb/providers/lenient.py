@@ -35,7 +35,7 @@ def offset(value: Any) -> int | None:
 
 def money(value: Any) -> Decimal | None:
     """Return an amount from 0, or ``None``."""
-    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:
         amount = Decimal(str(value))

@@ -70,8 +70,9 @@ PRESETS: Mapping[str, Preset] = {
         "GEMINI_API_KEY",
         path="/v1beta/openai/chat/completions",
     ),
-    "ollama": Preset("http://127.0.0.1:11434", local=True),
-    "vllm": Preset("http://127.0.0.1:8000", local=True),
-    "lmstudio": Preset("http://127.0.0.1:1234", local=True),
-    "llamacpp": Preset("http://127.0.0.1:8080", local=True),
+    # On one's own machine any model may write its thinking into the text.
+    "ollama": Preset("http://127.0.0.1:11434", local=True, quirks=Quirks(think_tags=True)),
+    "vllm": Preset("http://127.0.0.1:8000", local=True, quirks=Quirks(think_tags=True)),
+    "lmstudio": Preset("http://127.0.0.1:1234", local=True, quirks=Quirks(think_tags=True)),
+    "llamacpp": Preset("http://127.0.0.1:8080", local=True, quirks=Quirks(think_tags=True)),
 }

@@ -314,7 +314,7 @@ def _encode_assistant(message: Message) -> list[dict[str, Any]]:
                 items[-1]["result"] = block.data  # its picture was kept as a block of its own
             case Opaque(raw=raw):
                 waits = raw.get("type") in _AWAITING and raw.get("call_id") not in answered
-                items.extend([] if waits else [dict(raw)])
+                items.extend([dict(raw)] if raw.get("type") and not waits else [])
             case _:
                 pass  # no item of this format says that an assistant showed it
     for item in items:

@@ -12,7 +12,6 @@ whole arguments count, for what runs must be what the vendor meant.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from alloy_nb.errors import ProviderError
@@ -33,6 +32,9 @@ from alloy_nb.providers.lenient import items, mapping, string
 from alloy_nb.providers.responses_items import (
     MEDIA_TYPES,
     SERVER_KINDS,
+    WHOLE,
+    Item,
+    Items,
     arguments_text,
     call_id,
     citation_of,
@@ -54,20 +56,6 @@ _INCOMPLETE: Mapping[str, StopReason] = {
     "max_output_tokens": StopReason.MAX_TOKENS,
     "content_filter": StopReason.REFUSAL,
 }
-_WHOLE = None  # the key of an item's only block; those of a message have their part's number
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One item of the reply's output, and how far it has come."""
-
-    kind: str
-    names: set[str] = field(default_factory=set)
-    blocks: dict[Any, int] = field(default_factory=dict)  # those that are open, by their part
-    told: set[Any] = field(default_factory=set)  # parts of which deltas came
-    part: Any = None  # the part of the newest thinking
-    call: tuple[str, str] = ("", "")
-    done: bool = False
 
 
 class ResponsesDecoder:
@@ -92,9 +80,7 @@ class ResponsesDecoder:
         self._server_kinds = server_kinds
         self._id: str | None = None
         self._blocks = 0
-        self._items: list[_Item] = []
-        self._by_place: dict[int, _Item] = {}
-        self._by_name: dict[str, _Item] = {}
+        self._items = Items()
         self._quick: dict[Any, int] = {}  # how deltas name their block -> the block
         self._cited: set[tuple[Any, ...]] = set()
         self._last_text: int | None = None
@@ -132,12 +118,12 @@ class ResponsesDecoder:
         if id_ != self._id:  # the last word counts: with it the conversation goes on
             events.append(ReplyStarted(id_, string(response.get("model")) or None))
         output = [item for item in items(response.get("output")) if isinstance(item, dict)]
-        for item, known in self._matched(output):
-            events += self._whole_item(known or self._new(item), item)
-        if not self._items and (said := string(response.get("output_text"))):
+        for item, known in self._items.matched(output):
+            events += self._whole_item(known or self._items.new(item), item)
+        if not self._items.all and (said := string(response.get("output_text"))):
             message = {"type": "message", "content": said}
-            events += self._whole_item(self._new(message), message)
-        for known in self._items:
+            events += self._whole_item(self._items.new(message), message)
+        for known in self._items.all:
             events += [BlockSealed(block) for block in known.blocks.values()]
         events += self._listed(items(response.get("citations")))
         if isinstance(usage := response.get("usage"), dict):
@@ -145,23 +131,6 @@ class ResponsesDecoder:
         self.ended = True
         reason, detail = self._reason(response)
         return [*events, Stopped(reason, detail, {"response_id": id_} if id_ else None)]
-
-    def _matched(self, output: list[dict[str, Any]]) -> list[tuple[dict[str, Any], _Item | None]]:
-        """Pair each item of the last event with the one that came before, if any.
-
-        Its name goes before its place: some servers number anew, and some name anew.
-        """
-        known = [self._named(names_of(item)) for item in output]
-        taken = {id(item) for item in known}
-        for place, item in enumerate(output):
-            there = self._by_place.get(place)
-            if there is None and not self._by_place and place < len(self._items):
-                there = self._items[place]
-            same = there is not None and there.kind == string(item.get("type"))
-            if known[place] is None and same and id(there) not in taken:
-                known[place] = there
-                taken.add(id(there))
-        return list(zip(output, known, strict=True))
 
     def _reason(self, response: dict[str, Any]) -> tuple[StopReason, str | None]:
         why = string(mapping(response.get("incomplete_details")).get("reason"))
@@ -179,46 +148,19 @@ class ResponsesDecoder:
 
     # --- items ----------------------------------------------------------------------------------
 
-    def _named(self, names: set[str]) -> _Item | None:
-        return next((self._by_name[name] for name in names if name in self._by_name), None)
-
-    def _find(self, data: dict[str, Any], kind: str = "") -> _Item | None:
-        """Return the item that an event is about, by its id, its place, or as the newest.
-
-        Args:
-            data: The event.
-            kind: What the item must be, where that is known.
-        """
-        names, place = names_of(data), place_of(data)
-        found = self._named(names)
-        if found is None and place is not None:
-            found = self._by_place.get(place)
-        if found is None and place is None and not names and self._items:
-            found = self._items[-1]
-        return None if found is None or (kind and found.kind != kind) else found
-
-    def _new(self, data: dict[str, Any], place: int | None = None, kind: str = "") -> _Item:
-        new = _Item(kind or string((mapping(data.get("item")) or data).get("type")))
-        self._items.append(new)
-        self._remember(new, names_of(data), place)
-        return new
-
-    def _remember(self, item: _Item, names: set[str], place: int | None) -> None:
-        item.names |= names
-        for name in names:
-            self._by_name[name] = item
-        if place is not None:
-            self._by_place[place] = item
-
     def _item_added(self, data: dict[str, Any]) -> list[ModelEvent]:
-        raw = mapping(data.get("item"))
-        names, place = names_of(data), place_of(data)
-        known = self._find(data, string(raw.get("type"))) if names or place is not None else None
+        raw, place = mapping(data.get("item")), place_of(data)
+        if not raw:
+            return []  # a server's placeholder for an item that it leaves out
+        names = names_of(data)
+        known = None
+        if names or place is not None:
+            known = self._items.find(data, string(raw.get("type")))
         if known is not None and not differ(names, known.names):
             return []  # it was told twice
-        return self._opened(self._new(data, place), raw)
+        return self._opened(self._items.new(data, place), raw)
 
-    def _opened(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _opened(self, item: Item, raw: dict[str, Any]) -> list[ModelEvent]:
         """Begin the block of an item; the parts of a message are blocks of their own."""
         self._quick.clear()
         match item.kind:
@@ -237,27 +179,29 @@ class ResponsesDecoder:
 
     def _item_done(self, data: dict[str, Any]) -> list[ModelEvent]:
         raw, place = mapping(data.get("item")), place_of(data)
-        known = self._find(data, string(raw.get("type")))
+        if not raw:
+            return []
+        known = self._items.find(data, string(raw.get("type")))
         if known is not None and known.done and differ(names_of(data), known.names):
             known = None  # another one in the place of one that is over
-        return self._whole_item(known or self._new(data, place), raw)
+        return self._whole_item(known or self._items.new(data, place), raw)
 
-    def _whole_item(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _whole_item(self, item: Item, raw: dict[str, Any]) -> list[ModelEvent]:
         """Seal an item that is whole, with what no delta brought of it."""
         if item.done:
             return []
-        self._remember(item, names_of(raw), None)
+        self._items.remember(item, names_of(raw))
         if item.kind == "message":
             events = self._whole_message(item, raw)
         else:
-            events = [] if _WHOLE in item.blocks else self._opened(item, raw)
-            block = item.blocks.pop(_WHOLE)
+            events = [] if WHOLE in item.blocks else self._opened(item, raw)
+            block = item.blocks.pop(WHOLE)
             events += self._sealed(item, block, raw)
         item.done = True
         self._quick.clear()
         return events
 
-    def _sealed(self, item: _Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _sealed(self, item: Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
         match item.kind:
             case "reasoning":
                 said = "" if item.told else whole_thinking(raw)
@@ -282,7 +226,7 @@ class ResponsesDecoder:
             return [BlockSealed(block, block=server_call(raw, item.call[0]))]
         return [BlockSealed(block, block=Opaque(vendor=self._vendor, raw=dict(raw)))]
 
-    def _sealed_call(self, item: _Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _sealed_call(self, item: Item, block: int, raw: dict[str, Any]) -> list[ModelEvent]:
         arguments = arguments_text(raw.get("arguments"))
         id_, name = call_id(raw) or item.call[0], string(raw.get("name")) or item.call[1]
         if not arguments and item.told:
@@ -294,7 +238,7 @@ class ResponsesDecoder:
         call = ToolCall(id=id_, name=name, input=value, invalid=invalid)
         return [*whole, BlockSealed(block, block=call)]
 
-    def _whole_message(self, item: _Item, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _whole_message(self, item: Item, raw: dict[str, Any]) -> list[ModelEvent]:
         content = raw.get("content")
         events: list[ModelEvent] = []
         for place, given in enumerate(content if isinstance(content, list) else [content]):
@@ -317,16 +261,16 @@ class ResponsesDecoder:
     def _part_added(self, data: dict[str, Any]) -> list[ModelEvent]:
         part = mapping(data.get("part"))
         self._refused = self._refused or part.get("type") == "refusal"
-        item = self._find(data)
+        item = self._items.find(data)
         if part.get("type") not in _TEXT_PARTS or (item is not None and item.done):
             return []
         if item is None:
-            item = self._new(data, place_of(data), "message")
+            item = self._items.new(data, place_of(data), "message")
         if item.kind != "message":
             return []
         return self._text_block(item, part_number(data.get("content_index")))[1]
 
-    def _text_block(self, item: _Item, place: int) -> tuple[int, list[ModelEvent]]:
+    def _text_block(self, item: Item, place: int) -> tuple[int, list[ModelEvent]]:
         block = item.blocks.get(place)
         if block is not None:
             return block, []
@@ -345,12 +289,12 @@ class ResponsesDecoder:
 
     def _first_text(self, data: dict[str, Any], delta: str, where: Any) -> list[ModelEvent]:
         """Read the first delta of a part, or one that names its part oddly."""
-        item = self._find(data)
+        item = self._items.find(data)
         if item is None or item.kind != "message":
-            item = self._new(data, place_of(data), "message")
+            item = self._items.new(data, place_of(data), "message")
         place = part_number(data.get("content_index"))
-        if item.done and place not in item.told:
-            return []  # it came whole already
+        if place in item.whole:
+            return []
         block, events = self._text_block(item, place)
         item.told.add(place)
         self._last_text = block
@@ -368,17 +312,18 @@ class ResponsesDecoder:
 
     def _part_done(self, data: dict[str, Any]) -> list[ModelEvent]:
         """Read a whole part of a message, for servers that send no deltas of it."""
-        item = self._find(data, "message")
+        item = self._items.find(data, "message")
         said = string(data.get("text")) or string(data.get("refusal"))
         self._refused = self._refused or "refusal" in data
         if item is None or item.done or not said:
             return []
         return self._whole_part(item, part_number(data.get("content_index")), said)
 
-    def _whole_part(self, item: _Item, place: int, said: str) -> list[ModelEvent]:
+    def _whole_part(self, item: Item, place: int, said: str) -> list[ModelEvent]:
         if place in item.told:
             return []
         item.told.add(place)
+        item.whole.add(place)
         block, events = self._text_block(item, place)
         self._last_text = block
         return [*events, TextDelta(block, said)]
@@ -399,10 +344,10 @@ class ResponsesDecoder:
             events = self._thought(data, delta)
         if events:
             self._remember_block(where, events[-1].index)
-        return events
+        return [*events]
 
     def _thinking_done(self, data: dict[str, Any]) -> list[ModelEvent]:
-        item = self._find(data, "reasoning")
+        item = self._items.find(data, "reasoning")
         if item is None or item.done or thinking_part(data) in item.told:
             return []
         said = string(data.get("text"))
@@ -410,12 +355,12 @@ class ResponsesDecoder:
 
     def _thought(self, data: dict[str, Any], said: str) -> list[BlockStarted | ThinkingDelta]:
         events: list[BlockStarted | ThinkingDelta] = []
-        item = self._find(data, "reasoning")
+        item = self._items.find(data, "reasoning")
         if item is None:
-            item = self._new(data, place_of(data), "reasoning")
+            item = self._items.new(data, place_of(data), "reasoning")
         elif item.done and not item.told:
             return []  # it came whole already
-        block = item.blocks.get(_WHOLE)
+        block = item.blocks.get(WHOLE)
         if block is None:
             block = self._begin(item)
             events.append(BlockStarted(block, "thinking"))
@@ -442,7 +387,7 @@ class ResponsesDecoder:
         return [ToolInputDelta(block, delta)]
 
     def _arguments_done(self, data: dict[str, Any]) -> list[ModelEvent]:
-        item = self._find(data)
+        item = self._items.find(data)
         said = arguments_text(data.get("arguments", data.get("input")))
         if item is None or item.told or not said:
             return []
@@ -451,23 +396,23 @@ class ResponsesDecoder:
 
     def _input_block(self, data: dict[str, Any]) -> int | None:
         """Return the block of a call; without a name there is none: the whole item brings both."""
-        item = self._find(data)
+        item = self._items.find(data)
         if item is None or not (item.kind == "function_call" or item.kind in self._server_kinds):
             return None
-        if (block := item.blocks.get(_WHOLE)) is not None:
-            item.told.add(_WHOLE)
+        if (block := item.blocks.get(WHOLE)) is not None:
+            item.told.add(WHOLE)
         return block
 
     # --- sources --------------------------------------------------------------------------------
 
     def _annotated(self, data: dict[str, Any]) -> list[ModelEvent]:
-        item = self._find(data, "message")
+        item = self._items.find(data, "message")
         if item is None:
             return []
         place = part_number(data.get("content_index"))
         return self._annotated_part(item, place, mapping(data.get("annotation")))
 
-    def _annotated_part(self, item: _Item, place: int, raw: dict[str, Any]) -> list[ModelEvent]:
+    def _annotated_part(self, item: Item, place: int, raw: dict[str, Any]) -> list[ModelEvent]:
         block = item.blocks.get(place)
         citation = citation_of(raw)
         if block is None or citation is None:
@@ -494,7 +439,7 @@ class ResponsesDecoder:
             events.append(CitationAdded(self._last_text, Citation(url=url, title=title, raw=raw)))
         return events
 
-    def _begin(self, item: _Item, part: Any = _WHOLE) -> int:
+    def _begin(self, item: Item, part: Any = WHOLE) -> int:
         block = self._blocks
         self._blocks += 1
         item.blocks[part] = block

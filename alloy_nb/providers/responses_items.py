@@ -1,11 +1,12 @@
-"""What an item of a Responses reply says: its names, its call, its sources, the counts.
+"""The items of a Responses reply, and what they say: their names, calls, sources, counts.
 
-Pure functions of the vendor's JSON, for `responses_decoder`, where the sources are named.
+For `responses_decoder`, where what they rest on is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,9 @@ from alloy_nb.usage import Usage
 __all__ = [
     "MEDIA_TYPES",
     "SERVER_KINDS",
+    "WHOLE",
+    "Item",
+    "Items",
     "arguments_text",
     "call_id",
     "citation_of",
@@ -55,6 +59,7 @@ _INPUT = (
     "revised_prompt",
 )
 _TICKS = Decimal(10**10)  # of a US dollar, in which xAI states what a reply cost
+WHOLE = None  # the key of an item's only block; those of a message have their part's number
 MEDIA_TYPES: Mapping[str, str] = {
     "webp": "image/webp",
     "jpeg": "image/jpeg",
@@ -63,7 +68,80 @@ MEDIA_TYPES: Mapping[str, str] = {
 }
 
 
-def names_of(data: dict[str, Any]) -> set[str]:
+@dataclass(slots=True, eq=False)
+class Item:
+    """One item of the reply's output, and how far it has come."""
+
+    kind: str
+    names: set[str] = field(default_factory=set)
+    blocks: dict[Any, int] = field(default_factory=dict)  # those that are open, by their part
+    told: set[Any] = field(default_factory=set)  # parts of which something was said
+    whole: set[Any] = field(default_factory=set)  # parts that were said at once
+    part: Any = None  # the part of the newest thinking
+    call: tuple[str, str] = ("", "")
+    done: bool = False
+
+
+class Items:
+    """The items of a reply, and which of them an event is about."""
+
+    def __init__(self) -> None:
+        self.all: list[Item] = []
+        self._by_place: dict[int, Item] = {}
+        self._by_name: dict[str, Item] = {}
+
+    def _named(self, names: tuple[str, ...]) -> Item | None:
+        return next((self._by_name[name] for name in names if name in self._by_name), None)
+
+    def find(self, data: dict[str, Any], kind: str = "") -> Item | None:
+        """Return the item that an event is about, by its id, its place, or as the newest.
+
+        Args:
+            data: The event.
+            kind: What the item must be, where that is known.
+        """
+        names, place = names_of(data), place_of(data)
+        found = self._named(names)
+        if found is None and place is not None:
+            found = self._by_place.get(place)
+        if found is None and place is None and not names and self.all:
+            found = self.all[-1]
+        return None if found is None or (kind and found.kind != kind) else found
+
+    def new(self, data: dict[str, Any], place: int | None = None, kind: str = "") -> Item:
+        """Take note of an item, from an event about it or from its own JSON."""
+        new = Item(kind or string((mapping(data.get("item")) or data).get("type")))
+        self.all.append(new)
+        self.remember(new, names_of(data), place)
+        return new
+
+    def remember(self, item: Item, names: tuple[str, ...], place: int | None = None) -> None:
+        """Let an item be found under these names and at this place."""
+        item.names.update(names)
+        for name in names:
+            self._by_name[name] = item
+        if place is not None:
+            self._by_place[place] = item
+
+    def matched(self, output: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Item | None]]:
+        """Pair each item of the last event with the one that came before, if any.
+
+        Its name goes before its place: some servers number anew, and some name anew.
+        """
+        known = [self._named(names_of(item)) for item in output]
+        taken = {id(item) for item in known}
+        for place, item in enumerate(output):
+            there = self._by_place.get(place)
+            if there is None and not self._by_place and place < len(self.all):
+                there = self.all[place]
+            same = there is not None and there.kind == string(item.get("type"))
+            if known[place] is None and same and id(there) not in taken:
+                known[place] = there
+                taken.add(id(there))
+        return list(zip(output, known, strict=True))
+
+
+def names_of(data: dict[str, Any]) -> tuple[str, ...]:
     """Return the ids under which an item, or an event about one, goes."""
     item = mapping(data.get("item"))
     given = (
@@ -73,12 +151,12 @@ def names_of(data: dict[str, Any]) -> set[str]:
         item.get("id"),
         item.get("call_id"),
     )
-    return {name for name in given if isinstance(name, str) and name}
+    return tuple(name for name in given if isinstance(name, str) and name)
 
 
-def differ(names: set[str], others: set[str]) -> bool:
+def differ(names: tuple[str, ...], others: set[str]) -> bool:
     """Tell whether two items go by other names; without a name nobody knows."""
-    return bool(names and others) and not names & others
+    return bool(names and others) and others.isdisjoint(names)
 
 
 def place_of(data: dict[str, Any]) -> int | None:

@@ -78,7 +78,9 @@ def gemini_faults(body: Body, *, signed_calls: bool = False) -> Iterator[str]:
         calls = [part for part in parts if "functionCall" in part]
         if signed_calls and calls and "thoughtSignature" not in calls[0]:
             yield f"{where}: the first call is not signed"
-    ids = [c["id"] for content in contents for c in _of(content["parts"], "functionCall") if "id" in c]
+    ids = [
+        c["id"] for content in contents for c in _of(content["parts"], "functionCall") if "id" in c
+    ]
     if len(ids) != len(set(ids)):
         yield f"an id names two calls: {ids}"
     try:
@@ -118,6 +120,11 @@ def _user(where: str, parts: list[Body], *, first: bool) -> Iterator[str]:
 
 
 def _validate_part(part: Body) -> None:
+    # A part is made by a function of its own, which knows Python's names whatever it is told.
+    if any(
+        "_" in key for key in (*part, *(k for v in part.values() if isinstance(v, dict) for k in v))
+    ):
+        raise ValueError(f"a key in Python's spelling: {part}")
     held = [kind for kind in _HELD if kind in part]
     if len(held) != 1:
         raise ValueError(f"a part holds {held or 'nothing'}: {part}")

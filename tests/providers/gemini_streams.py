@@ -33,7 +33,9 @@ def candidate(*parts: Part, finish: str | None = None, **more: Any) -> dict[str,
     return made
 
 
-def chunk(*parts: Part, finish: str | None = None, usage: Any = None, **more: Any) -> dict[str, Any]:
+def chunk(
+    *parts: Part, finish: str | None = None, usage: Any = None, **more: Any
+) -> dict[str, Any]:
     """Return a chunk; `more` belongs to the candidate."""
     made: dict[str, Any] = {"candidates": [candidate(*parts, finish=finish, **more)]}
     if usage is not None:
@@ -43,7 +45,9 @@ def chunk(*parts: Part, finish: str | None = None, usage: Any = None, **more: An
 
 def sse(*chunks: Any) -> bytes:
     """Return chunks as a stream; characters beyond ASCII come as themselves, as the vendor's do."""
-    return b"".join(b"data: " + json.dumps(c, ensure_ascii=False).encode() + b"\r\n\r\n" for c in chunks)
+    return b"".join(
+        b"data: " + json.dumps(c, ensure_ascii=False).encode() + b"\r\n\r\n" for c in chunks
+    )
 
 
 def reply(*parts: Part, finish: str = "STOP", **more: Any) -> bytes:
@@ -70,7 +74,9 @@ def random_chunks(chance: random.Random) -> list[dict[str, Any]]:
                 parts.append({"functionCall": call})
             case "code":
                 parts.append({"executableCode": {"language": "PYTHON", "code": text(chance)}})
-                parts.append({"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": text(chance)}})
+                parts.append(
+                    {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": text(chance)}}
+                )
             case "picture":
                 parts.append({"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}})
     for number, part in enumerate(parts):
@@ -108,5 +114,7 @@ def grown(chance: random.Random, usage: dict[str, Any]) -> dict[str, Any]:
             usage[name] = usage.get(name, 0) + chance.randint(0, 50)
     if chance.random() < 0.3:
         usage["cachedContentTokenCount"] = chance.randint(0, usage["promptTokenCount"])
-    usage["totalTokenCount"] = sum(v for k, v in usage.items() if k not in ("totalTokenCount", "cachedContentTokenCount"))
+    usage["totalTokenCount"] = sum(
+        v for k, v in usage.items() if k not in ("totalTokenCount", "cachedContentTokenCount")
+    )
     return dict(usage)

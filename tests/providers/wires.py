@@ -18,7 +18,7 @@ from typing import Any
 from alloy_nb.errors import ProviderError
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Message, user
-from alloy_nb.providers import Anthropic, OpenAICompat
+from alloy_nb.providers import XAI, Anthropic, OpenAI, OpenAICompat
 from alloy_nb.providers.base import ModelOptions, ModelRequest
 from alloy_nb.providers.decoding import ReplyDecoder
 from alloy_nb.providers.fold import Reply, ReplyBuilder
@@ -30,6 +30,8 @@ ANTHROPIC = Anthropic("scripted-1", base_url=URL)
 CHAT = OpenAICompat("scripted-1", URL, name="openai-compat")
 WIRES: tuple[VendorProvider, ...] = (ANTHROPIC, CHAT)
 NAMES = ("anthropic", "chat")
+RESPONSES = OpenAI("scripted-1", base_url=URL)
+GROK = XAI("scripted-1", base_url=URL)
 
 
 @dataclass
