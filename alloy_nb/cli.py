@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,12 +22,15 @@ FIRST_NOTEBOOK = Path("notebooks/01-first-cell.ipynb")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and options.command != "lab":
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
     try:
         if options.prompt is not None:
             return _ask(options)
         if options.command == "lab":
-            return _lab(options.notebook)
+            return _lab(options.notebook, more)
         if options.command == "chat":
             return _chat()
     except AlloyError as error:
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nalloy-nb: stopped", file=sys.stderr)
         return 130
-    _parser().print_help()
+    parser.print_help()
     return 2
 
 
@@ -52,7 +56,11 @@ def _parser() -> argparse.ArgumentParser:
         help="let the model read, write and edit files here and run commands, with your rights",
     )
     commands = parser.add_subparsers(dest="command", metavar="lab | chat")
-    lab = commands.add_parser("lab", help="open JupyterLab, on the first notebook if it is here")
+    lab = commands.add_parser(
+        "lab",
+        help="open JupyterLab, on the first notebook if it is here",
+        description="Open JupyterLab. Its own options, such as --no-browser, are passed on to it.",
+    )
     lab.add_argument("notebook", nargs="?", help="another notebook")
     commands.add_parser("chat", help="start IPython with %%alloy loaded")
     return parser
@@ -81,7 +89,7 @@ def _tell(event: Event) -> None:
         print(f"\n[{event.body.call.name}]", file=sys.stderr)
 
 
-def _lab(notebook: str | None) -> int:
+def _lab(notebook: str | None, more: Sequence[str]) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         print("alloy-nb: JupyterLab is missing: pip install 'alloy-nb[lab]'", file=sys.stderr)
         return 1
@@ -90,7 +98,9 @@ def _lab(notebook: str | None) -> int:
         print(f"alloy-nb: there is no {target}", file=sys.stderr)
         return 1
     opened = [str(target)] if target.exists() else []
-    command = [sys.executable, "-m", "jupyterlab", *opened]
+    # In a container one is often root, which Jupyter refuses unless it is told that this is meant.
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    command = [sys.executable, "-m", "jupyterlab", *opened, *root, *more]
     return subprocess.call(command)  # noqa: S603  # our own interpreter and a path
 
 
