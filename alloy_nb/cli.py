@@ -22,15 +22,14 @@ FIRST_NOTEBOOK = Path("notebooks/01-first-cell.ipynb")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["lab"] and not {"-h", "--help"} & set(words):
+        return _lab(words[1:])  # what follows is JupyterLab's to read
     parser = _parser()
-    options, more = parser.parse_known_args(arguments)
-    if more and options.command != "lab":
-        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options = parser.parse_args(words)
     try:
         if options.prompt is not None:
             return _ask(options)
-        if options.command == "lab":
-            return _lab(options.notebook, more)
         if options.command == "chat":
             return _chat()
     except AlloyError as error:
@@ -89,18 +88,18 @@ def _tell(event: Event) -> None:
         print(f"\n[{event.body.call.name}]", file=sys.stderr)
 
 
-def _lab(notebook: str | None, more: Sequence[str]) -> int:
+def _lab(arguments: Sequence[str]) -> int:
     if importlib.util.find_spec("jupyterlab") is None:
         print("alloy-nb: JupyterLab is missing: pip install 'alloy-nb[lab]'", file=sys.stderr)
         return 1
-    target = Path(notebook) if notebook else FIRST_NOTEBOOK
-    if notebook and not target.exists():
-        print(f"alloy-nb: there is no {target}", file=sys.stderr)
+    named = [word for word in arguments if word.endswith(".ipynb")]
+    for missing in (name for name in named if not Path(name).exists()):
+        print(f"alloy-nb: there is no {missing}", file=sys.stderr)
         return 1
-    opened = [str(target)] if target.exists() else []
+    opened = [] if named or not FIRST_NOTEBOOK.exists() else [str(FIRST_NOTEBOOK)]
     # In a container one is often root, which Jupyter refuses unless it is told that this is meant.
     root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    command = [sys.executable, "-m", "jupyterlab", *opened, *root, *more]
+    command = [sys.executable, "-m", "jupyterlab", *opened, *root, *arguments]
     return subprocess.call(command)  # noqa: S603  # our own interpreter and a path
 
 

@@ -21,12 +21,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from alloy_nb import secrets
 from alloy_nb.errors import (
@@ -58,13 +59,11 @@ from alloy_nb.usage import Usage
 
 __all__ = ["Codex"]
 
-_T = TypeVar("_T")
-
 _RULES = Rules(vendor="codex", thinking=False)
 _OUTPUT_CHARACTERS = 2_000
 _LINE_BYTES = 16 * 1024 * 1024
-_READ_BYTES = 64 * 1024
 _POLITE_SECONDS = 2.0
+_DRAIN_SECONDS = 0.5
 _EFFORTS: Mapping[str, str] = {
     "off": "minimal",
     "low": "low",
@@ -175,7 +174,7 @@ class Codex:
             folder = Path(name)
             try:
                 arguments = self._prepared(folder, request.options)
-                process = await _started(program, arguments, folder)
+                running = await _Program.started(program, arguments, folder)
             except OSError as error:
                 why = error.strerror or type(error).__name__
                 raise ConfigError(
@@ -183,45 +182,47 @@ class Codex:
                 ) from None
             begun = False
             try:
-                async with contextlib.aclosing(self._reply(process, folder, request)) as reply:
+                running.tell(_prompt(request))
+                async with contextlib.aclosing(self._reply(running, folder, request)) as reply:
                     async for event in reply:
                         if not begun:  # until then the engine may ask again
                             begun = True
                             yield ReplyStarted(None, self.model)
                         yield event
             finally:
-                await _end(process)
+                await running.end()
 
     async def _reply(
-        self, process: asyncio.subprocess.Process, folder: Path, request: ModelRequest
+        self, running: _Program, folder: Path, request: ModelRequest
     ) -> AsyncGenerator[ModelEvent, None]:
-        output = _Output()
         block = 0
-        seconds = self._seconds(request)
-        until = time.monotonic() + seconds
-        lines = _lines(process, _prompt(request))
-        try:
-            # No limit spans a yield: it would end whoever consumes the events.
-            while (line := await _within(until, anext(lines, None))) is not None:
-                if thought := output.add(line):
-                    yield BlockStarted(block, "thinking")
-                    yield ThinkingDelta(block, thought)
-                    yield BlockSealed(block)
-                    block += 1
-            status = await _within(until, process.wait())
-        except TimeoutError:
-            raise TimedOut(
-                f"codex did not answer within {seconds:.3g} seconds. Ask again, or raise timeout=.",
-                provider=self.name,
-                model=self.model,
-            ) from None
-        finally:
-            await lines.aclose()
-        answer = self._answer(folder / "reply.json", status, output)
+        left = seconds = self._seconds(request)
+        while True:
+            began = time.monotonic()
+            try:
+                # No limit spans a yield: it would end whoever consumes the events.
+                async with asyncio.timeout(left):
+                    thought = await running.thoughts.get()
+            except TimeoutError:
+                raise TimedOut(
+                    f"codex did not answer within {seconds:.3g} seconds. Ask again, or raise "
+                    "timeout=.",
+                    provider=self.name,
+                    model=self.model,
+                ) from None
+            if thought is None:
+                break
+            # The time that the consumer takes is not codex's.
+            left -= time.monotonic() - began
+            yield BlockStarted(block, "thinking")
+            yield ThinkingDelta(block, thought)
+            yield BlockSealed(block)
+            block += 1
+        answer = self._answer(folder / "reply.json", running)
         for made in _events(answer, block):
             yield made
-        if output.usage is not None:
-            yield UsageReported(output.usage)
+        if running.usage is not None:
+            yield UsageReported(running.usage)
         yield Stopped(StopReason.TOOL_USE if answer["tool_calls"] else StopReason.END_TURN)
 
     def _prepared(self, folder: Path, options: ModelOptions) -> list[str]:
@@ -254,12 +255,12 @@ class Codex:
             return self.timeout
         return max(0.0, min(self.timeout, request.deadline - time.monotonic()))
 
-    def _answer(self, path: Path, status: int, output: _Output) -> dict[str, Any]:
+    def _answer(self, path: Path, ended: _Program) -> dict[str, Any]:
         """Return what codex answered, checked against the schema as far as we rely on it."""
         try:
             answer = mended(loads(path.read_bytes()), pieces=False)
         except (OSError, ValueError):
-            raise self._failed(status, output) from None
+            raise self._failed(ended) from None
         reason = mapping(answer).get("stop_reason")
         text, calls = string(mapping(answer).get("text")), items(mapping(answer).get("tool_calls"))
         if reason not in ("end_turn", "tool_use"):
@@ -270,135 +271,156 @@ class Codex:
             raise self._unusable("codex wanted to use a tool and named none")
         return {"text": text, "tool_calls": calls}
 
-    def _failed(self, status: int, output: _Output) -> ProviderError:
-        said = (output.failure or output.tail).strip() or "no output"
+    def _failed(self, ended: _Program) -> ProviderError:
+        said = (ended.failure or ended.tail).strip() or "no output"
         about: dict[str, Any] = {"provider": self.name, "model": self.model}
         for cause, words, advice in _CAUSES:
             if words.search(said):
                 return cause(f"codex failed: {said.rstrip('.')}. {advice}", **about)
-        text = f"codex ended with status {status}: {said.rstrip('.')}. Ask again."
+        text = f"codex ended with status {ended.status}: {said.rstrip('.')}. Ask again."
         return ServerFault(text, **about)
 
     def _unusable(self, text: str) -> ProviderError:
         return StreamTruncated(f"{text}. Ask again.", provider=self.name, model=self.model)
 
 
-class _Output:
-    """What codex printed, as far as it matters."""
+class _Program(asyncio.SubprocessProtocol):
+    """A run of codex, and what it printed as far as it matters.
+
+    asyncio's own `Process` waits for every copy of a pipe to be closed, so that whatever codex
+    leaves running would hold up the answer. Here it is over when codex is.
+    """
 
     def __init__(self) -> None:
+        self.thoughts: asyncio.Queue[str | None] = asyncio.Queue()
         self.usage: Usage | None = None
         self.failure = ""
         self.tail = ""
+        self._line: list[bytes] = []
+        self._size = 0
+        self._ended = asyncio.Event()
+        self._transport: asyncio.SubprocessTransport
 
-    def add(self, line: str) -> str:
-        """Take a line, and return the thought in it, if it is one."""
+    @classmethod
+    async def started(cls, program: str, arguments: list[str], folder: Path) -> _Program:
+        """Start codex in a group of processes of its own."""
+        loop = asyncio.get_running_loop()
+        _, running = await loop.subprocess_exec(
+            cls,
+            program,
+            *arguments,
+            cwd=folder / "work",
+            env=_environment(folder / "home"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return running
+
+    @property
+    def status(self) -> int | None:
+        return self._transport.get_returncode()
+
+    def tell(self, prompt: bytes) -> None:
+        """Send the prompt, as fast as codex reads it."""
+        pipe = self._transport.get_pipe_transport(0)
+        assert isinstance(pipe, asyncio.WriteTransport)  # noqa: S101  # it was asked for
+        pipe.write(prompt)
+        pipe.close()  # what is not written yet is written first
+
+    async def end(self) -> None:
+        """End codex and whatever it started: politely first."""
+        try:
+            if self.status is None:
+                self._signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), _POLITE_SECONDS)
+        finally:
+            self._signal(signal.SIGKILL)
+            if self.status is None:
+                await self._ended.wait()
+            self._transport.close()
+            await asyncio.sleep(0)  # its pipes are closed in the loop's next round
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._transport.get_pid(), number)
+
+    # --- called by the event loop -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.SubprocessTransport)  # noqa: S101  # asyncio's word
+        self._transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002  # one pipe is read
+        *ended, rest = data.split(b"\n")
+        for piece in ended:
+            self._keep(piece)
+            self._take_line()
+        self._keep(rest)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
+        if fd == 1:
+            self._take_line()
+
+    def process_exited(self) -> None:
+        # Also where codex itself has ended: what it started may not have.
+        self._signal(signal.SIGKILL)
+        self._ended.set()
+        # What codex printed last is still in the pipe, which closes now if nobody fled the group.
+        asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._over)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._over()
+
+    def _over(self) -> None:
+        self.thoughts.put_nowait(None)
+
+    def _keep(self, piece: bytes) -> None:
+        """Keep a piece of a line, unless the line is too long: the answer comes in a file."""
+        self._size += len(piece)
+        if self._size <= _LINE_BYTES:
+            self._line.append(piece)
+        else:
+            self._line.clear()
+
+    def _take_line(self) -> None:
+        line = b"".join(self._line).decode("utf-8", "replace")
+        self._line.clear()
+        self._size = 0
+        if line.strip():
+            self._take(line)
+
+    def _take(self, line: str) -> None:
         try:
             event = mended(loads(line), pieces=False)
         except ValueError:
             event = None
         if not isinstance(event, dict):
             self.tail = (self.tail + line + "\n")[-_OUTPUT_CHARACTERS:]
-            return ""
+            return
         item = mapping(event.get("item"))
         match event.get("type"):
             case "turn.completed":
                 self.usage = _usage(mapping(event.get("usage")))
             case "turn.failed":
-                self.fail(mapping(event.get("error")).get("message"))
+                self._fail(mapping(event.get("error")).get("message"))
             case "error":
-                self.fail(event.get("message"))
+                self._fail(event.get("message"))
             case "item.completed" if item.get("type") == "reasoning":
-                return string(item.get("text"))
-        return ""
+                if thought := string(item.get("text")):
+                    self.thoughts.put_nowait(thought)
 
-    def fail(self, message: Any) -> None:
+    def _fail(self, message: Any) -> None:
         self.failure = string(message)[:_OUTPUT_CHARACTERS] or self.failure
 
 
 def _check(options: ModelOptions) -> None:
     for name in _REFUSED:
-        if getattr(options, name) not in (None, (), {}, False):
+        value = getattr(options, name)
+        if value is not None and value is not False and value not in ((), {}):
             raise ConfigError(f"codex cannot be told {name}: leave {name}= out.")
-
-
-async def _started(program: str, arguments: list[str], folder: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        program,
-        *arguments,
-        cwd=folder / "work",
-        env=_environment(folder / "home"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
-async def _within(until: float, awaited: Awaitable[_T]) -> _T:
-    async with asyncio.timeout(until - time.monotonic()):
-        return await awaited
-
-
-async def _lines(process: asyncio.subprocess.Process, prompt: bytes) -> AsyncGenerator[str, None]:
-    """Tell the program the prompt, and yield what it prints meanwhile and afterwards.
-
-    A line that is too long to keep is left out: the answer itself comes in a file.
-    """
-    assert process.stdout is not None  # noqa: S101  # it was asked for
-    beside = [asyncio.create_task(_tell(process, prompt)), asyncio.create_task(_reap(process))]
-    pending: list[bytes] = []
-    size = 0
-    try:
-        while data := await process.stdout.read(_READ_BYTES):
-            *ended, rest = data.split(b"\n")
-            for piece in ended:
-                if size + len(piece) <= _LINE_BYTES:
-                    yield b"".join([*pending, piece]).decode("utf-8", "replace")
-                pending, size = [], 0
-            size += len(rest)
-            if size <= _LINE_BYTES:
-                pending.append(rest)
-            else:
-                pending = []
-        if pending and size:
-            yield b"".join(pending).decode("utf-8", "replace")
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-
-
-async def _tell(process: asyncio.subprocess.Process, prompt: bytes) -> None:
-    assert process.stdin is not None  # noqa: S101  # it was asked for
-    with contextlib.suppress(OSError):  # a program that did not listen says why on its own
-        process.stdin.write(prompt)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _reap(process: asyncio.subprocess.Process) -> None:
-    """Kill what codex leaves behind, which would hold its output open."""
-    await process.wait()
-    _signal(process, signal.SIGKILL)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End codex and whatever it started: politely first."""
-    try:
-        if process.returncode is None:
-            _signal(process, signal.SIGTERM)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _POLITE_SECONDS)
-    finally:
-        # Also where codex itself has ended: what it started may not have.
-        _signal(process, signal.SIGKILL)
-    await process.wait()
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _environment(home: Path) -> dict[str, str]:

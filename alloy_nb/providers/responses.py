@@ -33,6 +33,7 @@ from alloy_nb.messages import (
 )
 from alloy_nb.providers.base import ModelOptions, ModelRequest
 from alloy_nb.providers.handoff import Rules
+from alloy_nb.providers.lenient import string
 from alloy_nb.providers.responses_decoder import ResponsesDecoder
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps
@@ -288,10 +289,10 @@ def _tool_choice(choice: str, tools: list[dict[str, Any]]) -> Any:
 def _encode_assistant(message: Message) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     answered = {
-        block.raw.get("call_id")
+        string(block.raw.get("call_id"))
         for block in message.content
         if isinstance(block, Opaque)
-        if str(block.raw.get("type")).endswith("_output")
+        if string(block.raw.get("type")).endswith("_output")
     }
     for block in message.content:
         match block:
@@ -313,8 +314,9 @@ def _encode_assistant(message: Message) -> list[dict[str, Any]]:
             case Image() if items and items[-1].get("type") == "image_generation_call":
                 items[-1]["result"] = block.data  # its picture was kept as a block of its own
             case Opaque(raw=raw):
-                waits = raw.get("type") in _AWAITING and raw.get("call_id") not in answered
-                items.extend([dict(raw)] if raw.get("type") and not waits else [])
+                kind, id_ = string(raw.get("type")), string(raw.get("call_id"))
+                waits = kind in _AWAITING and id_ not in answered
+                items.extend([dict(raw)] if kind and not waits else [])
             case _:
                 pass  # no item of this format says that an assistant showed it
     for item in items:

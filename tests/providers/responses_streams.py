@@ -65,17 +65,17 @@ def part(text: str, *annotations: Item, refusal: bool = False) -> Item:
     return {"type": "output_text", "text": text, "annotations": list(annotations), "logprobs": []}
 
 
-def message(*parts: str | Item, id: str = "", **more: Any) -> Item:
+def message(*parts: str | Item, name: str = "", **more: Any) -> Item:
     """Return a message of these parts; strings are text."""
     made = [part(p) if isinstance(p, str) else p for p in parts]
-    id_ = id or f"msg_{next(_numbers)}"
+    id_ = name or f"msg_{next(_numbers)}"
     head = {"id": id_, "type": "message", "role": "assistant", "status": "completed"}
     return head | {"content": made} | more
 
 
-def reasoning(*summary: str, text: str = "", encrypted: str | None = "ENC", id: str = "") -> Item:
+def reasoning(*summary: str, text: str = "", encrypted: str | None = "ENC", name: str = "") -> Item:
     """Return reasoning, with a summary or with its own text."""
-    item: Item = {"id": id or f"rs_{next(_numbers)}", "type": "reasoning"}
+    item: Item = {"id": name or f"rs_{next(_numbers)}", "type": "reasoning"}
     item["summary"] = [{"type": "summary_text", "text": each} for each in summary]
     if text:
         item["content"] = [{"type": "reasoning_text", "text": text}]
@@ -84,11 +84,11 @@ def reasoning(*summary: str, text: str = "", encrypted: str | None = "ENC", id: 
     return item
 
 
-def call(name: str, arguments: Any = None, *, id: str = "", call_id: str = "") -> Item:
+def call(name: str, arguments: Any = None, *, item_id: str = "", call_id: str = "") -> Item:
     """Return a function call; arguments may be a text."""
     number = next(_numbers)
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-    head = {"id": id or f"fc_{number}", "type": "function_call", "status": "completed"}
+    head = {"id": item_id or f"fc_{number}", "type": "function_call", "status": "completed"}
     return head | {"call_id": call_id or f"call_{number}", "name": name, "arguments": text}
 
 
@@ -101,9 +101,9 @@ def url_citation(url: str, start: int, end: int, title: str = "A title") -> Item
 # --- events ---------------------------------------------------------------------------------------
 
 
-def created(id: str = "resp_1", kind: str = "response.created", **more: Any) -> bytes:
+def created(name: str = "resp_1", kind: str = "response.created", **more: Any) -> bytes:
     """Return the first event."""
-    return event(kind, response=response(id=id, status="in_progress", usage=None, **more))
+    return event(kind, response=response(name, status="in_progress", usage=None, **more))
 
 
 def last(*output: Item, kind: str = "response.completed", **more: Any) -> bytes:
@@ -111,9 +111,9 @@ def last(*output: Item, kind: str = "response.completed", **more: Any) -> bytes:
     return event(kind, response=response(output=list(output), **more))
 
 
-def response(id: str = "resp_1", output: Any = (), **more: Any) -> Item:
+def response(name: str = "resp_1", output: Any = (), **more: Any) -> Item:
     """Return the object that goes with the first event and the last."""
-    head: Item = {"id": id, "object": "response", "created_at": 1, "status": "completed"}
+    head: Item = {"id": name, "object": "response", "created_at": 1, "status": "completed"}
     head |= {"model": "m-1", "error": None, "incomplete_details": None, "tools": []}
     head |= {"parallel_tool_calls": True, "tool_choice": "auto", "usage": USAGE}
     return head | {"output": None if output is None else list(output)} | more
@@ -274,12 +274,12 @@ class Draw:
                 return self.message()
             case "r" if self.random.random() < 0.7:
                 summary = [self.text() for _ in range(self.random.randint(0, 3))]
-                return reasoning(*summary, id=self.id("rs"))
+                return reasoning(*summary, name=self.id("rs"))
             case "r":
-                return reasoning(text=self.text(), encrypted=None, id=self.id("rs"))
+                return reasoning(text=self.text(), encrypted=None, name=self.id("rs"))
             case "f":
                 id_, call_id = self.id("fc"), self.id("call")
-                return call("tool", self.arguments(), id=id_, call_id=call_id)
+                return call("tool", self.arguments(), item_id=id_, call_id=call_id)
             case "w":
                 action = {"type": "search", "query": self.text(), "queries": [self.text()]}
                 head = {"id": self.id("ws"), "type": "web_search_call", "status": "completed"}
@@ -307,7 +307,7 @@ class Draw:
                 for n in range(self.random.choice((0, 0, 1, 3)))
             ]
             parts.append(part(text, *notes))
-        return message(*parts, id=self.id("msg"))
+        return message(*parts, name=self.id("msg"))
 
     def usage(self) -> Item:
         number = self.random.randint

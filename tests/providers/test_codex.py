@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import signal
-import stat
 import sys
 import tempfile
 import time
@@ -72,11 +71,14 @@ if "long_line" in script:
 if "error" in script:
     print(script["error"], file=sys.stderr, flush=True)
 if "reply" in script:
-    reply.write_text(script["reply"] if isinstance(script["reply"], str) else json.dumps(script["reply"]))
+    answer = script["reply"]
+    reply.write_text(answer if isinstance(answer, str) else json.dumps(answer))
 if script.get("stubborn"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if script.get("child"):
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    fled = script["child"] == "fled"
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    child = subprocess.Popen(sleep, start_new_session=fled)
     (folder / "child").write_text(str(child.pid))
 (folder / "ready").touch()
 if script.get("hang"):
@@ -123,12 +125,17 @@ class Stage:
     def leftovers(self) -> list[str]:
         return os.listdir(self.temporary)
 
-    def is_alive(self, name: str) -> bool:
-        try:
-            status = Path(f"/proc/{(self.folder / name).read_text()}/stat").read_text()
-        except FileNotFoundError:
-            return False
-        return status.rpartition(")")[2].split()[0] != "Z"
+    def is_dead(self, name: str) -> bool:
+        """Tell whether a process has ended; one that was just killed gets a moment for it."""
+        status = Path(f"/proc/{(self.folder / name).read_text()}/stat")
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            try:
+                if status.read_text().rpartition(")")[2].split()[0] == "Z":
+                    return True
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+        return False
 
 
 @pytest.fixture
@@ -360,7 +367,7 @@ def test_a_thought_is_shown_before_codex_has_ended(stage):
         return ""
 
     assert asyncio.run(first_thought()) == "Hm."
-    assert not stage.is_alive("pid")
+    assert stage.is_dead("pid")
     assert stage.leftovers() == []
 
 
@@ -614,8 +621,8 @@ def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(stage):
     stage.plays(hang=True, child=True)
     with pytest.raises(TimedOut, match=r"within 1\.5 seconds"):
         stage.ask(timeout=1.5)
-    assert not stage.is_alive("pid")
-    assert not stage.is_alive("child")
+    assert stage.is_dead("pid")
+    assert stage.is_dead("child")
     assert stage.leftovers() == []
 
 
@@ -632,7 +639,7 @@ def test_a_program_that_ignores_requests_to_end_is_killed(stage, monkeypatch):
     stage.plays(hang=True, stubborn=True)
     with pytest.raises(TimedOut):
         stage.ask(timeout=1.5)
-    assert not stage.is_alive("pid")
+    assert stage.is_dead("pid")
 
 
 def test_cancelling_ends_the_program_and_removes_its_folder(stage):
@@ -646,8 +653,8 @@ def test_cancelling_ends_the_program_and_removes_its_folder(stage):
             await task
 
     asyncio.run(go())
-    assert not stage.is_alive("pid")
-    assert not stage.is_alive("child")
+    assert stage.is_dead("pid")
+    assert stage.is_dead("child")
     assert stage.leftovers() == []
 
 
@@ -656,27 +663,31 @@ def test_what_it_leaves_running_holds_up_nobody(stage):
     began = time.monotonic()
     assert text(stage.ask()) == "Hello"
     assert time.monotonic() - began < 10
-    assert not stage.is_alive("child")
+    assert stage.is_dead("child")
 
 
-def test_a_consumer_that_takes_its_time_is_not_timed_out(stage):
+def test_what_fled_its_group_holds_up_nobody_either(stage):
+    stage.plays(child="fled", lines=[reasoning("Hm.")])
+    try:
+        began = time.monotonic()
+        assert reply_of(stage.ask()).thinking == "Hm."
+        assert time.monotonic() - began < 10
+    finally:
+        os.kill(int((stage.folder / "child").read_text()), signal.SIGKILL)
+
+
+def test_the_time_that_a_consumer_takes_is_not_codexs(stage):
     stage.plays(lines=[reasoning("Hm.")])
 
     async def go() -> str:
         said = []
-        async for event in stage.codex(timeout=1.5).stream(ModelRequest([user("hi")])):
+        async for event in stage.codex(timeout=1.0).stream(ModelRequest([user("hi")])):
             if isinstance(event, ThinkingDelta):
-                # Until its own limit is long over, with codex long done.
-                await asyncio.wait_for(asyncio.Event().wait(), 2) if False else None
-                time.sleep(1.6)
-                await asyncio.sleep(0)
+                time.sleep(1.1)
             said.append(event)
         return text(said)
 
-    try:
-        assert asyncio.run(go()) == "Hello"
-    except TimedOut:
-        pytest.fail("the consumer's time was counted")
+    assert asyncio.run(go()) == "Hello"
 
 
 def test_two_requests_side_by_side_do_not_meet(stage):
@@ -704,8 +715,6 @@ def test_its_file_modes_do_not_depend_on_the_umask(stage):
     finally:
         os.umask(before)
     assert stage.seen["home"]["auth.json"][0] == "0o600"
-    assert stat.S_IMODE(stage.home.stat().st_mode) != 0
-    assert signal.SIGTERM  # the names above are used
 
 
 def test_an_assistants_greeting_may_begin(stage):
