@@ -123,7 +123,19 @@ def test_the_conversation_goes_on_with_another_vendor():
 def test_a_result_is_read_by_attribute_and_by_key():
     result = al.run("?", provider=Scripted(says("a")))
     assert result["text"] == result.text == "a"
-    assert set(result) >= {"text", "messages", "usage", "cost", "tool_calls", "status", "turns", "error", "metadata", "thinking", "stop_reason"}  # fmt: skip
+    assert set(result) >= {
+        "text",
+        "messages",
+        "usage",
+        "cost",
+        "tool_calls",
+        "status",
+        "turns",
+        "error",
+        "metadata",
+        "thinking",
+        "stop_reason",
+    }
     assert dict(result)["status"] == "completed"
     assert len(result) == len(list(result))
     assert result.get("nothing", 7) == 7
@@ -146,9 +158,17 @@ def test_a_result_is_shown_in_one_line():
 def test_a_result_can_be_pickled():
     result = al.run("?", provider=Scripted(says("a")))
     assert pickle.loads(pickle.dumps(result)).messages == result.messages
-    failed = al.run("?", provider=Scripted(al.errors.RateLimited("slow", status=429, retry_after=2.0)), max_retries=0)  # fmt: skip
+    failed = al.run(
+        "?",
+        provider=Scripted(al.errors.RateLimited("slow", status=429, retry_after=2.0)),
+        max_retries=0,
+    )
     copied = pickle.loads(pickle.dumps(failed))
-    assert (copied.error, copied.exception.status, copied.exception.retry_after) == ("slow", 429, 2.0)  # fmt: skip
+    assert (copied.error, copied.exception.status, copied.exception.retry_after) == (
+        "slow",
+        429,
+        2.0,
+    )
 
 
 # --- providers ------------------------------------------------------------------------------------
@@ -230,7 +250,9 @@ def test_a_missing_key_names_the_variable(no_keys):
 
 
 def test_a_refused_key_is_an_outcome_and_raises_when_asked():
-    refused = json_answer({"error": {"type": "authentication_error", "message": "invalid"}}, status=401)
+    refused = json_answer(
+        {"error": {"type": "authentication_error", "message": "invalid"}}, status=401
+    )
     with Server(refused) as server:
         result = al.run("?", provider=al.Anthropic("m", base_url=server.url, api_key=KEY))
     assert result.status == "error"
@@ -268,11 +290,16 @@ def test_a_name_that_is_none_is_an_attribute_error():
 
 def test_star_imports_every_public_name():
     code = "from alloy_nb import *; print(run, Session, tool)"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("module", ["engine.agent", "engine.session", "engine.tool", "providers.anthropic", "providers.demo"])  # fmt: skip
+@pytest.mark.parametrize(
+    "module",
+    ["engine.agent", "engine.session", "engine.tool", "providers.anthropic", "providers.demo"],
+)
 def test_the_examples_in_the_docstrings_work(module, monkeypatch):
     monkeypatch.setenv("ALLOY_DEMO_PACE", "0")
     loaded = importlib.import_module(f"alloy_nb.{module}")

@@ -49,6 +49,7 @@ _NAME = re.compile(r"claude-(?:[a-z]+-)?(?P<major>\d+)(?:[-.](?P<minor>\d+))?")
 _DATE = 6  # digits: what follows a version may be a date
 _WEB_SEARCH = "web_search_20250305"
 _CODE_EXECUTION = "code_execution_20250825"
+_BETA = "anthropic-beta"
 _CODE_EXECUTION_BETA = "code-execution-2025-08-25"
 
 _RULES = Rules(vendor="anthropic", call_id=re.compile(r"[a-zA-Z0-9_-]{1,64}"))
@@ -81,11 +82,16 @@ class Anthropic(VendorProvider):
         headers = {"anthropic-version": self.version}
         if key:
             headers["x-api-key"] = key
-        given = self.extra_headers.get("anthropic-beta", "").split(",")
+        given = [
+            flag
+            for name, value in self.extra_headers.items()
+            if name.lower() == _BETA
+            for flag in value.split(",")
+        ]
         betas = [*given, *([_CODE_EXECUTION_BETA] if options.code_execution else [])]
         flags = dict.fromkeys(flag.strip() for flag in betas if flag.strip())
         if flags:
-            headers["anthropic-beta"] = ",".join(flags)
+            headers[_BETA] = ",".join(flags)
         return headers
 
     def rules(self) -> Rules:
@@ -111,6 +117,7 @@ class Anthropic(VendorProvider):
             body["tools"] = tools
             if options.tool_choice or options.parallel_tool_calls is not None:
                 body["tool_choice"] = _tool_choice(options)
+                _check_forced(body["tool_choice"], thinking)
         body.update(thinking)
         if options.temperature is not None and "thinking" not in thinking:
             body["temperature"] = options.temperature
@@ -241,6 +248,16 @@ def _vendor_tools(options: ModelOptions) -> list[dict[str, Any]]:
     if options.code_execution:
         tools.append({"type": _CODE_EXECUTION, "name": "code_execution"})
     return [*tools, *(dict(tool) for tool in options.built_in_tools)]
+
+
+def _check_forced(choice: Mapping[str, Any], thinking: Mapping[str, Any]) -> None:
+    """Refuse what the interface refuses: a call that is forced, while the model is to think."""
+    thinks = thinking.get("thinking", {}).get("type") in ("enabled", "adaptive")
+    if thinks and choice["type"] in ("any", "tool"):
+        raise ConfigError(
+            "A model that thinks cannot be forced to call a tool: leave tool_choice= out, or turn "
+            "thinking off."
+        )
 
 
 def _tool_choice(options: ModelOptions) -> dict[str, Any]:

@@ -58,7 +58,11 @@ class ReplyDecoder:
         """Take note that the bytes ended, and return the last events; look at `fault` then."""
         events = self._decode(self._sse.close())
         if self.fault is None:
-            tail = self._decoder.close()
+            try:
+                tail = self._decoder.close()
+            except ProviderError as error:
+                self.fault = error
+                return events
             events.extend(self._surrogates.join(tail) if self._surrogates else tail)
             if not self._decoder.ended:
                 self.fault = self._truncated("ended the answer without its last event")

@@ -102,12 +102,17 @@ class Gemini(VendorProvider):
     def rules(self) -> Rules:
         """Return the rules of Gemini's histories."""
         return Rules(
-            vendor=self.name, call_id=re.compile(r"[\w.:-]{1,64}"), paired_server_tools=False
+            vendor=self.name,
+            call_id=re.compile(r"[\w.:-]{1,64}"),
+            drawn=True,
+            paired_server_tools=False,
         )
 
     def fields(self, request: ModelRequest) -> dict[str, Any]:
         """Return the body without its history."""
         options = request.options.over(self.options)
+        if options.parallel_tool_calls is False:
+            raise ConfigError("gemini has no parallel_tool_calls: leave parallel_tool_calls= out.")
         body: dict[str, Any] = {}
         if request.system:
             body["systemInstruction"] = {"parts": [{"text": request.system}]}

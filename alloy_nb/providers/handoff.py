@@ -25,6 +25,7 @@ from typing import Any
 
 from alloy_nb.messages import (
     Block,
+    Image,
     Message,
     Opaque,
     Text,
@@ -64,6 +65,7 @@ class Rules:
         call_id: The form of a call's id; others are replaced by one of the same form.
         thinking: Whether signed thinking of this vendor goes back; otherwise it is left out.
         unsigned_thinking: Whether thinking without a signature goes back too.
+        drawn: Whether pictures that a model drew go back with its words; most vendors refuse them.
         paired_server_tools: Whether a call that the vendor ran has a result of its own, without
             which it is refused.
     """
@@ -73,6 +75,7 @@ class Rules:
     call_id_length: int = 24
     thinking: bool = True
     unsigned_thinking: bool = False
+    drawn: bool = False
     paired_server_tools: bool = True
 
 
@@ -248,6 +251,9 @@ def _sendable(message: Message, rules: Rules) -> list[Block]:
                 blocks.append(block if ours or block.replay is None else _bare(block))
             case Opaque():
                 if block.vendor == rules.vendor:
+                    blocks.append(block)
+            case Image():
+                if rules.drawn:
                     blocks.append(block)
             case _:
                 blocks.append(block)

@@ -11,6 +11,7 @@ keeps each reply, and only what is newer than the last one is sent, with its id.
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -55,7 +56,7 @@ _ENCRYPTED = "reasoning.encrypted_content"
 _AWAITING = frozenset(
     {"custom_tool_call", "computer_call", "local_shell_call", "shell_call", "apply_patch_call"}
 )
-# Where a conversation's memory holds what was sent last, by provider.
+# Where a conversation's memory holds what was sent last.
 _SENT = "responses: sent"
 # Servers other than OpenAI say only in words that the reply to go on from is gone.
 _GONE = re.compile(r"previous.response\b.*not found|response with id\b.*not found", re.I)
@@ -63,8 +64,9 @@ _GONE = re.compile(r"previous.response\b.*not found|response with id\b.*not foun
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent last: the history, the system prompt, the stored reply that it went on from."""
+    """What was sent last, to whom, with which system prompt, going on from which stored reply."""
 
+    to: tuple[str, str, str]
     messages: list[Message]
     system: str | None
     previous: str | None
@@ -108,8 +110,9 @@ class OpenAI(VendorProvider):
         """Send the request and yield its events (the contract is in `providers.base`)."""
         events = super().stream(request)
         previous = self.previous_response(request)
-        sent = request.memory.setdefault(_SENT, {})
-        sent[self._memory_key] = Sent(list(request.messages), request.system, previous)
+        request.memory[_SENT] = Sent(
+            self._memory_key, list(request.messages), request.system, previous
+        )
         return events
 
     def rules(self) -> Rules:
@@ -197,14 +200,15 @@ class OpenAI(VendorProvider):
             return None
         if (origin.provider, origin.model, origin.response_id) != (self.name, self.model, id_):
             return None
-        sent = request.memory.get(_SENT)
-        if sent is None:
+        last = request.memory.get(_SENT)
+        if last is None:
             return id_  # a conversation that was kept elsewhere
-        last = sent.get(self._memory_key)
-        return id_ if last is not None and self.goes_on(last, request, place, id_) else None
+        return id_ if self.goes_on(last, request, place, id_) else None
 
     def goes_on(self, last: Sent, request: ModelRequest, reply: int, id_: str) -> bool:
         """Return whether what was sent last is what the newest reply, at `reply`, answered."""
+        if last.to != self._memory_key:
+            return False
         newly = len(last.messages) == reply
         again = len(last.messages) > reply and last.previous == id_  # that request failed
         unchanged = all(map(is_, last.messages[: reply + 1], request.messages))
@@ -218,7 +222,7 @@ class OpenAI(VendorProvider):
     def encode_message(self, message: Message) -> list[dict[str, Any]]:
         """Return one message as items: in this format calls and results are no messages."""
         if message.role == "assistant":
-            return _encode_assistant(message)
+            return _encode_assistant(message, whole=self.base_url != self.default_base_url)
         results = [_encode_result(b) for b in message.content if isinstance(b, ToolResult)]
         said = [b for b in message.content if not isinstance(b, ToolResult)]
         if not said:
@@ -286,7 +290,7 @@ def _tool_choice(choice: str, tools: list[dict[str, Any]]) -> Any:
     return {"type": "function", "name": choice}
 
 
-def _encode_assistant(message: Message) -> list[dict[str, Any]]:
+def _encode_assistant(message: Message, *, whole: bool) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = []
     answered = {
         string(block.raw.get("call_id"))
@@ -297,7 +301,8 @@ def _encode_assistant(message: Message) -> list[dict[str, Any]]:
     for block in message.content:
         match block:
             case Text():
-                items.append({"role": "assistant", "content": block.text, **_phase(block)})
+                said = _whole_text(block, message, len(items)) if whole else _text(block)
+                items.append({"role": "assistant", **said, **_phase(block)})
             case Thinking():
                 items.extend(_encode_reasoning(block))
             case ToolCall(server=True):
@@ -323,6 +328,27 @@ def _encode_assistant(message: Message) -> list[dict[str, Any]]:
         if item.get("type") == "image_generation_call":
             item.setdefault("result", None)
     return items
+
+
+def _text(block: Text) -> dict[str, Any]:
+    # Without an id, which would tie the text to the reasoning that was stored before it.
+    return {"content": block.text}
+
+
+def _whole_text(block: Text, message: Message, place: int) -> dict[str, Any]:
+    """Return a text as an item that was an output: other servers know no shorter form.
+
+    llama.cpp refuses it otherwise; OpenRouter wants the id and the status too (its guide to the
+    Responses format, read 2026-11).
+    """
+    reply = message.origin.response_id if message.origin else None
+    digest = hashlib.sha256(f"{reply}.{place}.{block.text}".encode("utf-8", "replace"))
+    return {
+        "type": "message",
+        "id": f"msg_{digest.hexdigest()[:24]}",
+        "status": "completed",
+        "content": [{"type": "output_text", "text": block.text, "annotations": []}],
+    }
 
 
 def _phase(block: Text) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class VendorProvider:
         key = self._key()
         return {
             "content-type": "application/json",
-            **self.extra_headers,
+            **{name.lower(): value for name, value in self.extra_headers.items()},
             **self.headers(key, options),
         }
 
@@ -293,7 +293,9 @@ class VendorProvider:
     def _check(self, options: ModelOptions) -> None:
         """Refuse what this vendor cannot do, instead of leaving it out silently."""
         for name in _OPTIONAL:
-            if getattr(options, name) and name not in self.takes:
+            value = getattr(options, name)
+            asked = value is not None and value is not False and value != ()
+            if asked and name not in self.takes:
                 raise ConfigError(
                     f"{self.name} has no {name.replace('_', ' ')}: leave {name}= out."
                 )

@@ -28,11 +28,18 @@ __all__ = ["SurrogateJoiner", "dumps", "loads", "mended", "parse_arguments", "we
 
 # Where a vendor's event holds a piece of a longer text: the fields, and what they lie in.
 _PIECES = frozenset(
-    ("text", "thinking", "partial_json", "content", "reasoning_content", "reasoning", "arguments")
+    (
+        *("text", "thinking", "partial_json"),  # Anthropic, Gemini
+        *("content", "reasoning_content", "reasoning", "arguments"),  # chat completions
+        "delta",  # Responses
+    )
 )
 _AROUND_PIECES = frozenset(
-    ("delta", "choices", "message", "content", "thinking", "tool_calls", "function")
-) | {"function_call"}
+    (
+        *("delta", "choices", "message", "content", "thinking", "tool_calls", "function"),
+        *("function_call", "candidates", "parts"),
+    )
+)
 
 
 def loads(data: bytes | str) -> Any:

@@ -140,7 +140,9 @@ def test_a_conversation_that_changes_its_wire_goes_on(wire, real_model):
     assert all(result.status in ("completed", "error") for result in results)
     assert all("limit of output" in (r.error or "") for r in results if r.status == "error")
     for sent in recorder.bodies:
-        judge("anthropic" if "max_tokens" in sent and "stream_options" not in sent else "chat", sent)
+        judge(
+            "anthropic" if "max_tokens" in sent and "stream_options" not in sent else "chat", sent
+        )
 
 
 @wires
@@ -182,6 +184,8 @@ def test_a_prompt_that_is_too_long_is_named_so(wire, real_model):
 @wires
 def test_the_blocking_and_the_streamed_call_work_the_same(wire, real_model):
     said: list[str] = []
-    result = al.stream("hi", said.append, provider=model_of(wire, real_model), max_output_tokens=200)
+    result = al.stream(
+        "hi", said.append, provider=model_of(wire, real_model), max_output_tokens=200
+    )
     assert result.status == "completed"
     assert "".join(said) == result.text

@@ -43,7 +43,11 @@ class Scripted:
     """Answers each request with the next item of the script, then with `otherwise`."""
 
     def __init__(
-        self, *script: Item, name: str = "scripted", otherwise: Item | None = None, steps: bool = False
+        self,
+        *script: Item,
+        name: str = "scripted",
+        otherwise: Item | None = None,
+        steps: bool = False,
     ) -> None:
         self.name = name
         self.model = "scripted-1"

@@ -164,7 +164,9 @@ def test_a_reply_that_was_cut_counts_as_the_worst_case(error):
 
 def test_a_request_that_timed_out_may_be_billed():
     budget = Budget(100)
-    al.run("?", provider=Scripted(TimedOut("late")), budget=budget, max_output_tokens=50, max_retries=0)  # fmt: skip
+    al.run(
+        "?", provider=Scripted(TimedOut("late")), budget=budget, max_output_tokens=50, max_retries=0
+    )
     assert budget.spent == 50
 
 
@@ -173,14 +175,20 @@ def test_a_dearer_fallback_is_reserved_for():
     dear = Scripted(says("a", usage=used(50)), name="dear")
     budget = Budget(100)
     model = Scripted(AuthFailed("no"))
-    result = al.run("?", provider=model, fallback_providers=[dear], budget=budget, max_output_tokens=50)  # fmt: skip
+    result = al.run(
+        "?", provider=model, fallback_providers=[dear], budget=budget, max_output_tokens=50
+    )
     assert result.status == "budget_exceeded"
     assert budget.spent <= 100
 
 
 def test_the_reader_is_warned_once_when_most_is_spent():
-    model = Scripted(*[calls(("add", {"a": 1, "b": 2}), usage=used(41))] * 2, says("b", usage=used(1)))
-    _, events = logged(Agent(model, tools=(add,), budget=Budget(100), options=ModelOptions(max_output_tokens=18)))  # fmt: skip
+    model = Scripted(
+        *[calls(("add", {"a": 1, "b": 2}), usage=used(41))] * 2, says("b", usage=used(1))
+    )
+    _, events = logged(
+        Agent(model, tools=(add,), budget=Budget(100), options=ModelOptions(max_output_tokens=18))
+    )
     warned = of_run(BudgetWarned, events)
     assert warned == [BudgetWarned(Decimal(82), Decimal(100))]
 
@@ -215,7 +223,9 @@ def test_many_at_once_never_spend_more_than_the_limit(workers):
 
     async def one() -> None:
         for _ in range(10):
-            await Agent(model, budget=budget, options=ModelOptions(max_output_tokens=10))._complete("?")
+            await Agent(model, budget=budget, options=ModelOptions(max_output_tokens=10))._complete(
+                "?"
+            )
 
     async def go() -> None:
         await asyncio.gather(*(one() for _ in range(workers)))
@@ -230,7 +240,8 @@ def test_many_at_once_never_spend_more_than_the_limit(workers):
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"), [("hello " * 100, 120), ("漢字" * 500, 1000), ("😀" * 300, 300), ("é" * 90, 30)]
+    ("text", "tokens"),
+    [("hello " * 100, 120), ("漢字" * 500, 1000), ("😀" * 300, 300), ("é" * 90, 30)],
 )
 def test_the_estimate_is_rather_too_high(text, tokens):
     assert estimate_tokens(ModelRequest([user(text)])) >= tokens

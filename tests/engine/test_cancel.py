@@ -63,6 +63,7 @@ def model_of(wire: str, url: str) -> Any:
     return make("scripted-1", base_url=url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", NAMES)
 def test_a_run_stopped_at_any_point_leaves_a_history_that_goes_on(wire):
     chance = random.Random(11)
@@ -73,7 +74,9 @@ def test_a_run_stopped_at_any_point_leaves_a_history_that_goes_on(wire):
         nonlocal cancelled
         agent = Agent(model_of(wire, url), tools=(slowly,))
         for _ in range(points):
-            async with agent.start("go", messages=[user("before"), al.messages.assistant("yes")]) as run:
+            async with agent.start(
+                "go", messages=[user("before"), al.messages.assistant("yes")]
+            ) as run:
                 stop_at = chance.choice([0, chance.randint(0, 40), chance.randint(0, 12)])
                 with contextlib.suppress(StopAsyncIteration):
                     events = aiter(run)
@@ -110,7 +113,9 @@ def test_a_run_stopped_at_every_step_leaves_a_history_that_goes_on(wire):
     statuses = []
     for steps in range(60):
         model = Scripted(
-            calls(("slowly", {"n": 0}, "a"), ("slowly", {"n": 1}, "b"), ("nope", {}, "c"), text="so"),
+            calls(
+                ("slowly", {"n": 0}, "a"), ("slowly", {"n": 1}, "b"), ("nope", {}, "c"), text="so"
+            ),
             says("all ", "done"),
             steps=True,
         )
@@ -171,7 +176,9 @@ async def hang_alone() -> str:
 
 
 def test_a_call_that_ran_when_it_was_stopped_says_that_it_may_have_had_effects():
-    result = stopped_in_tools(add, hang, wanted=[("add", {"a": 1, "b": 2}), ("hang", {}), ("hang", {})])  # fmt: skip
+    result = stopped_in_tools(
+        add, hang, wanted=[("add", {"a": 1, "b": 2}), ("hang", {}), ("hang", {})]
+    )
     first, *others = result.messages[-1].content
     assert (first.text, first.is_error) == ("3", False)
     assert all(o.is_error and "may have had effects" in o.text for o in others)
@@ -179,7 +186,9 @@ def test_a_call_that_ran_when_it_was_stopped_says_that_it_may_have_had_effects()
 
 
 def test_a_call_that_had_not_begun_says_that_it_did_not_run():
-    result = stopped_in_tools(add, hang_alone, wanted=[("add", {"a": 1, "b": 2}), ("hang_alone", {})])  # fmt: skip
+    result = stopped_in_tools(
+        add, hang_alone, wanted=[("add", {"a": 1, "b": 2}), ("hang_alone", {})]
+    )
     waiting, running = result.messages[-1].content
     assert "did not run" in waiting.text
     assert "may have had effects" in running.text

@@ -1,3 +1,4 @@
+# ruff: noqa: A002, A006  # next is the word of every onion
 """The loop: a request, its reply, the tools it asks for, and how a run ends."""
 
 from __future__ import annotations
@@ -104,7 +105,12 @@ def test_a_tool_runs_and_its_result_goes_back():
     assert answer.text == "3"
     assert (result.text, result.turns) == ("3", 2)
     (record,) = result.tool_calls
-    assert (record.id, record.name, record.input, record.error) == ("c1", "add", {"a": 1, "b": 2}, None)  # fmt: skip
+    assert (record.id, record.name, record.input, record.error) == (
+        "c1",
+        "add",
+        {"a": 1, "b": 2},
+        None,
+    )
 
 
 def test_the_result_holds_the_whole_conversation_in_order():
@@ -241,12 +247,23 @@ def test_the_log_tells_the_whole_run_in_order():
     model = Scripted(calls(("add", {"a": 1, "b": 2})), says("3"))
     _, events = logged(Agent(model, tools=(add,)))
     told = [type(e.body) for e in events]
-    outline = [RunStarted, TurnStarted, TurnFinished, ToolStarted, ToolFinished, TurnStarted, TurnFinished, RunFinished]  # fmt: skip
+    outline = [
+        RunStarted,
+        TurnStarted,
+        TurnFinished,
+        ToolStarted,
+        ToolFinished,
+        TurnStarted,
+        TurnFinished,
+        RunFinished,
+    ]
     assert [kind for kind in told if kind in outline] == outline
 
 
 def test_events_are_stamped_in_one_row():
-    result, events = logged(Agent(Scripted(calls(("add", {"a": 1, "b": 2})), says("3")), tools=(add,), name="me"))  # fmt: skip
+    result, events = logged(
+        Agent(Scripted(calls(("add", {"a": 1, "b": 2})), says("3")), tools=(add,), name="me")
+    )
     assert [e.seq for e in events] == list(range(1, len(events) + 1))
     assert {(e.v, e.agent) for e in events} == {(1, "me")}
     assert len({e.run_id for e in events}) == 1
@@ -300,7 +317,14 @@ def thinker() -> Scripted:
 
 
 def essence(result: al.Result) -> tuple[Any, ...]:
-    return (result.text, result.thinking, result.messages, result.usage, result.status, result.turns)
+    return (
+        result.text,
+        result.thinking,
+        result.messages,
+        result.usage,
+        result.status,
+        result.turns,
+    )
 
 
 def test_a_streamed_run_comes_to_the_same_as_a_buffered_one():
@@ -376,7 +400,9 @@ def test_the_time_of_a_run_ends_a_tool():
         return "late"
 
     began = time.monotonic()
-    result = al.run("?", provider=Scripted(calls(("slow", {})), says("a")), tools=[slow], timeout=0.2)  # fmt: skip
+    result = al.run(
+        "?", provider=Scripted(calls(("slow", {})), says("a")), tools=[slow], timeout=0.2
+    )
     assert time.monotonic() - began < 2
     assert result.status == "error"
     assert isinstance(result.exception, TimedOut)
@@ -396,7 +422,20 @@ def test_no_request_is_sent_when_the_time_is_over():
     assert len(model.requests) == 1
 
 
-@pytest.mark.parametrize("setting", [{"max_turns": -1}, {"timeout": 0}, {"tool_timeout": -1}, {"max_retries": -1}, {"max_retries": 1.5}, {"effort": "huge"}, {"approve": "sometimes"}, {"max_cost": -1}, {"max_cost": "lots"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"max_turns": -1},
+        {"timeout": 0},
+        {"tool_timeout": -1},
+        {"max_retries": -1},
+        {"max_retries": 1.5},
+        {"effort": "huge"},
+        {"approve": "sometimes"},
+        {"max_cost": -1},
+        {"max_cost": "lots"},
+    ],
+)
 def test_a_setting_that_makes_no_sense_is_refused(setting):
     with pytest.raises(ConfigError, match=next(iter(setting)).replace("max_cost", "cost|amount")):
         al.run("?", provider=Scripted(), **setting)
@@ -529,7 +568,9 @@ class HaltIn(al.Middleware):
 
 @pytest.mark.parametrize("place", ["run", "before", "within", "tool"])
 def test_a_middleware_may_halt_a_run_anywhere(place):
-    model = Scripted(calls(("add", {"a": 1, "b": 2}), ("add", {"a": 1, "b": 3}), text="so"), says("3"))  # fmt: skip
+    model = Scripted(
+        calls(("add", {"a": 1, "b": 2}), ("add", {"a": 1, "b": 3}), text="so"), says("3")
+    )
     result = al.run("?", provider=model, tools=[add], middleware=[HaltIn(place)])
     assert (result.status, result.error, result.ok) == ("halted", "enough", False)
     check_anthropic(body(ANTHROPIC, *result.messages, user("go on")))

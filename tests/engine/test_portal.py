@@ -132,7 +132,9 @@ def test_runs_of_many_threads_and_loops_share_one_loop():
     def awaiting(n: int) -> None:
         texts.append(asyncio.run(al.arun(str(n), provider=Scripted(says(str(n))))).text)
 
-    threads = [threading.Thread(target=blocking if n % 2 else awaiting, args=(n,)) for n in range(20)]
+    threads = [
+        threading.Thread(target=blocking if n % 2 else awaiting, args=(n,)) for n in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -183,7 +185,9 @@ def test_a_tool_may_run_an_agent_of_its_own():
 
 def test_callbacks_run_on_the_callers_thread():
     threads: set[Any] = set()
-    al.stream("?", lambda text: threads.add(threading.current_thread()), provider=Scripted(says("a", "b")))  # fmt: skip
+    al.stream(
+        "?", lambda text: threads.add(threading.current_thread()), provider=Scripted(says("a", "b"))
+    )
     assert threads == {threading.current_thread()}
 
 
@@ -191,7 +195,11 @@ def test_callbacks_of_an_awaiting_caller_run_on_its_loop():
     async def go() -> bool:
         own = asyncio.get_running_loop()
         seen: list[bool] = []
-        await al.astream("?", lambda text: seen.append(asyncio.get_running_loop() is own), provider=Scripted(says("a", "b")))  # fmt: skip
+        await al.astream(
+            "?",
+            lambda text: seen.append(asyncio.get_running_loop() is own),
+            provider=Scripted(says("a", "b")),
+        )
         return seen == [True, True]
 
     assert asyncio.run(go())

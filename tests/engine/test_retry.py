@@ -49,7 +49,9 @@ def tried(*script: Any, **more: Any) -> tuple[al.Result, Clock, Scripted, list[A
     return result, clock, model, of_run(RetryScheduled, events)
 
 
-@pytest.mark.parametrize("error", [RateLimited, Overloaded, ServerFault, ConnectionFailed, TimedOut, StreamTruncated])  # fmt: skip
+@pytest.mark.parametrize(
+    "error", [RateLimited, Overloaded, ServerFault, ConnectionFailed, TimedOut, StreamTruncated]
+)
 def test_what_may_pass_is_asked_again(error):
     result, _, model, _ = tried(error("not now"), says("a"))
     assert (result.text, len(model.requests)) == ("a", 2)
@@ -113,7 +115,9 @@ def test_a_wait_beyond_the_deadline_is_an_error_at_once():
 def test_after_the_first_event_nothing_is_asked_again(count):
     events = [ReplyStarted("r"), *says("ab")[1:3]][:count]
     other = Scripted(says("never"), name="other")
-    result, clock, model, _ = tried([*events, ServerFault("broke")], says("no"), fallback_providers=(other,))  # fmt: skip
+    result, clock, model, _ = tried(
+        [*events, ServerFault("broke")], says("no"), fallback_providers=(other,)
+    )
     assert result.status == "error"
     assert (len(model.requests), len(other.requests), clock.slept) == (1, 0, [])
 

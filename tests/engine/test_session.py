@@ -152,7 +152,12 @@ def test_a_second_caller_is_refused_while_it_answers():
     thread = threading.Thread(target=lambda: asyncio.run(first()))
     thread.start()
     started.wait(5)
-    for change in (lambda: session.chat("two"), session.reset, lambda: session.set_model(Scripted()), lambda: session.configure(max_turns=1)):  # fmt: skip
+    for change in (
+        lambda: session.chat("two"),
+        session.reset,
+        lambda: session.set_model(Scripted()),
+        lambda: session.configure(max_turns=1),
+    ):
         with pytest.raises(SessionError, match="'mine' is answering"):
             change()
     stop.set()
@@ -249,7 +254,9 @@ def test_a_failing_callback_leaves_the_session_usable():
 
 
 def test_its_repr_names_it_and_no_key():
-    provider = al.provider("openai-compat/m", base_url="http://127.0.0.1:9", api_key="canary-0123456789")
+    provider = al.provider(
+        "openai-compat/m", base_url="http://127.0.0.1:9", api_key="canary-0123456789"
+    )
     shown = repr(al.Session(provider=provider, name="mine"))
     assert "mine" in shown
     assert "openai-compat/m" in shown
@@ -257,7 +264,9 @@ def test_its_repr_names_it_and_no_key():
 
 
 def test_a_conversation_with_tools_stays_whole():
-    model = Scripted(calls(("add", {"a": 1, "b": 2})), says("3"), calls(("add", {"a": 2, "b": 2})), says("4"))  # fmt: skip
+    model = Scripted(
+        calls(("add", {"a": 1, "b": 2})), says("3"), calls(("add", {"a": 2, "b": 2})), says("4")
+    )
     session = al.Session(provider=model, tools=[add])
     session.chat("1+2")
     session.chat("2+2")

@@ -33,7 +33,9 @@ def run_calls(*wanted: Any, **settings: Any) -> tuple[list[Any], al.Result]:
 
 def answer_of(tool: Any, arguments: Any = None, **settings: Any) -> Any:
     name = as_tool(tool).name
-    (answer,), _ = run_calls((name, {} if arguments is None else arguments), tools=[tool], **settings)
+    (answer,), _ = run_calls(
+        (name, {} if arguments is None else arguments), tools=[tool], **settings
+    )
     return answer
 
 
@@ -96,7 +98,7 @@ def test_what_is_no_tool_is_refused():
 def test_of_two_tools_with_one_name_the_later_counts():
     one = al.tool(name="f")(lambda: "one")
     two = al.tool(name="f")(lambda: "two")
-    answers, result = run_calls(("f", {}), tools=[one, two])
+    answers, _ = run_calls(("f", {}), tools=[one, two])
     assert answers[0].text == "two"
 
 
@@ -199,9 +201,18 @@ def test_an_error_for_the_model_goes_to_it_in_its_own_words(make):
 @pytest.mark.parametrize("make", [raising, araising])
 @pytest.mark.parametrize(
     "error",
-    [ValueError("oops"), SystemExit(3), KeyboardInterrupt("stop"), StopIteration("x"), GeneratorExit(), RecursionError("deep"), asyncio.CancelledError("mine"), TimeoutError("mine")],
+    [
+        ValueError("oops"),
+        SystemExit(3),
+        KeyboardInterrupt("stop"),
+        StopIteration("x"),
+        GeneratorExit(),
+        RecursionError("deep"),
+        asyncio.CancelledError("mine"),
+        TimeoutError("mine"),
+    ],
     ids=lambda error: type(error).__name__,
-)  # fmt: skip
+)
 def test_a_tool_that_crashes_is_an_answer_and_the_run_goes_on(make, error, caplog):
     answer = answer_of(make(error))
     assert answer.is_error
@@ -212,7 +223,9 @@ def test_a_tool_that_crashes_is_an_answer_and_the_run_goes_on(make, error, caplo
 @pytest.mark.parametrize("make", [raising, araising])
 def test_a_crash_beside_other_calls_spoils_none_of_them(make):
     tools = [make(SystemExit(1)), add]
-    answers, _ = run_calls(("add", {"a": 1, "b": 1}), ("f", {}), ("add", {"a": 2, "b": 2}), tools=tools)  # fmt: skip
+    answers, _ = run_calls(
+        ("add", {"a": 1, "b": 1}), ("f", {}), ("add", {"a": 2, "b": 2}), tools=tools
+    )
     assert [a.text for a in answers][0::2] == ["2", "4"]
     assert answers[1].is_error
 
@@ -239,7 +252,9 @@ def count(n: int, word: str = "x") -> str:
     return "ok"
 
 
-@pytest.mark.parametrize("bad", ['{"n": 1', "[1]", '"n"', "null", "NaN", '{"n": NaN}', '{"n": 1e999}', "{}{}", "n=1"])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad", ['{"n": 1', "[1]", '"n"', "null", "NaN", '{"n": NaN}', '{"n": 1e999}', "{}{}", "n=1"]
+)
 def test_arguments_that_are_no_object_never_run_and_are_shown_to_the_model(bad):
     counted.clear()
     answers, _ = run_calls(("count", bad), tools=[count])
@@ -249,7 +264,9 @@ def test_arguments_that_are_no_object_never_run_and_are_shown_to_the_model(bad):
     assert bad in answers[0].text
 
 
-@pytest.mark.parametrize("bad", [{}, {"n": "many"}, {"n": None}, {"n": 1, "m": 2}, {"n": [1]}, {"n": 1, "word": 3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad", [{}, {"n": "many"}, {"n": None}, {"n": 1, "m": 2}, {"n": [1]}, {"n": 1, "word": 3}]
+)
 def test_arguments_that_do_not_fit_never_run_and_the_model_is_told_how(bad):
     counted.clear()
     answers, _ = run_calls(("count", bad), tools=[count])
@@ -301,7 +318,8 @@ def test_calls_run_side_by_side_and_answer_in_their_order(asynchronous):
 
     began = time.monotonic()
     answers, result = run_calls(
-        *[("wait", {"n": n}, f"id{n}") for n in range(16)], tools=[awaits if asynchronous else sleeps]
+        *[("wait", {"n": n}, f"id{n}") for n in range(16)],
+        tools=[awaits if asynchronous else sleeps],
     )
     assert time.monotonic() - began < 1.0  # one after another they would take 1.9 s
     assert [a.text for a in answers] == [str(n) for n in range(16)]
@@ -368,7 +386,14 @@ def test_a_tool_is_told_its_context_which_the_model_does_not_see(tmp_path):
         told.append(context)
         return "ok"
 
-    answers, _ = run_calls(("f", {}, "id7"), tools=[f], working_directory=tmp_path, context={"user": "me"}, allowed_paths=[tmp_path], tool_timeout=9)  # fmt: skip
+    run_calls(
+        ("f", {}, "id7"),
+        tools=[f],
+        working_directory=tmp_path,
+        context={"user": "me"},
+        allowed_paths=[tmp_path],
+        tool_timeout=9,
+    )
     (context,) = told
     assert list(f.input_schema["properties"]) == ["n"]
     assert (context.working_directory, context.allowed_paths) == (tmp_path, (tmp_path,))
@@ -500,7 +525,10 @@ def test_everything_is_asked_before_anything_runs():
         log.append(f"ask {call.name}")
         return al.Decision(allowed=True)
 
-    tools = [al.tool(name=n, risk="run", concurrent=c)(lambda n=n: log.append(f"run {n}")) for n, c in (("a", True), ("b", False))]  # fmt: skip
+    tools = [
+        al.tool(name=n, risk="run", concurrent=c)(lambda n=n: log.append(f"run {n}"))
+        for n, c in (("a", True), ("b", False))
+    ]
     run_calls(("a", {"n": "a"}), ("b", {"n": "b"}), tools=tools, approve=ask)
     assert log[:2] == ["ask a", "ask b"]
 

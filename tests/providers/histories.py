@@ -23,23 +23,27 @@ __all__ = ["HISTORIES", "MESSAGES", "signed"]
 
 WORDS = st.sampled_from(["", " ", "\n", "hello", "é 😀", "a\u2028b", "half \ud83d", "\x00nul"])
 IDS = st.sampled_from(["toolu_1", "toolu_2", "call_1", "call:1", "", "a b", "é", "x" * 80, "7"])
-ORIGINS = st.sampled_from([
-    None,
-    Origin(provider="anthropic", model="a", response_id="msg_1"),
-    Origin(provider="openai-compat", model="b"),
-    Origin(provider="deepseek", model="c"),
-    Origin(provider="demo", model="demo"),
-])  # fmt: skip
+ORIGINS = st.sampled_from(
+    [
+        None,
+        Origin(provider="anthropic", model="a", response_id="msg_1"),
+        Origin(provider="openai-compat", model="b"),
+        Origin(provider="deepseek", model="c"),
+        Origin(provider="demo", model="demo"),
+    ]
+)
 PIXEL = "iVBORw0KGgo="
 INPUTS = st.sampled_from([{}, {"x": 1}, {"a": {"b": [1, None, "é"]}}, {"x": float("inf")}])
 
 texts = st.builds(Text, text=WORDS, replay=st.sampled_from([None, None, {"citations": []}]))
 images = st.sampled_from([Image(data=PIXEL), Image(url="https://x.example/a.png")])
-documents = st.sampled_from([
-    Document(data="JVBERi0=", title="A"),
-    Document(url="https://x.example/a.pdf"),
-    Document(data="aGVsbG8=", media_type="text/plain"),
-])  # fmt: skip
+documents = st.sampled_from(
+    [
+        Document(data="JVBERi0=", title="A"),
+        Document(url="https://x.example/a.pdf"),
+        Document(data="aGVsbG8=", media_type="text/plain"),
+    ]
+)
 thoughts = st.one_of(
     st.builds(Thinking, text=WORDS, replay=st.sampled_from([None, {"signature": "s1"}])),
     st.just(Thinking(redacted=True, replay={"type": "redacted_thinking", "data": "ENC"})),
@@ -92,9 +96,7 @@ def message(role: str, content: list[Any], origin: Origin | None, stop: Any) -> 
 
 MESSAGES = st.one_of(
     st.builds(message, st.just("user"), asked, st.none(), st.none()),
-    st.builds(
-        message, st.just("assistant"), said, ORIGINS, st.sampled_from([None, *StopReason])
-    ),
+    st.builds(message, st.just("assistant"), said, ORIGINS, st.sampled_from([None, *StopReason])),
 )
 HISTORIES = st.lists(MESSAGES, max_size=9)
 

@@ -22,6 +22,7 @@ __all__ = [
     "Draw",
     "bare",
     "call",
+    "check_items",
     "created",
     "event",
     "events_of",
@@ -207,6 +208,27 @@ def events_of(*output: Item, **more: Any) -> list[bytes]:
 def stream(*output: Item, **more: Any) -> bytes:
     """Return a whole reply of these items; `more` goes into the last event's response."""
     return b"".join(events_of(*output, **more))
+
+
+def check_items(body: Item) -> None:
+    """Raise `AssertionError` unless each call has one result, before what is said next."""
+    waiting: list[str] = []
+    seen: set[str] = set()
+    for item in body["input"]:
+        match item.get("type"):
+            case "function_call":
+                assert item["call_id"] not in seen, f"{item['call_id']} names two calls"
+                assert isinstance(json.loads(item["arguments"]), dict)
+                seen.add(item["call_id"])
+                waiting.append(item["call_id"])
+            case "function_call_output":
+                assert item["call_id"] in waiting, f"{item['call_id']} answers no call"
+                waiting.remove(item["call_id"])
+            case None | "message":
+                assert item["content"], "nothing is said"
+                assert item["role"] == "assistant" or not waiting, f"{waiting} are not answered"
+    assert not waiting, f"{waiting} are not answered"
+    json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
 
 
 # --- at random ------------------------------------------------------------------------------------

@@ -19,12 +19,42 @@ from tests.servers.wire import (
 
 __all__ = ["events_of", "foreseen", "mutated", "random_reply"]
 
-PIECES = ["hello ", "é", "😀", "\n", '"', "\\", "\u2028", "漢字", "{", "}", "<b>", "data: ", "\t", "x" * 40]
+PIECES = [
+    "hello ",
+    "é",
+    "😀",
+    "\n",
+    '"',
+    "\\",
+    "\u2028",
+    "漢字",
+    "{",
+    "}",
+    "<b>",
+    "data: ",
+    "\t",
+    "x" * 40,
+]
 STOPS = {
     "anthropic": [None, None, "max_tokens", "stop_sequence", "refusal", "pause_turn"],
-    "chat": [None, None, "length", "content_filter"],
+    "chat": [None] * 10 + ["length", "content_filter"],
 }
-VALUES: list[Any] = [None, 0, -1, 10**12, 1.5, True, "", "x", "\ud83d", [], {}, [None], {"type": "x"}, [{"x": [1]}]]
+VALUES: list[Any] = [
+    None,
+    0,
+    -1,
+    10**12,
+    1.5,
+    True,
+    "",
+    "x",
+    "\ud83d",
+    [],
+    {},
+    [None],
+    {"type": "x"},
+    [{"x": [1]}],
+]
 
 
 def text(chance: random.Random, most: int = 12) -> str:
@@ -42,10 +72,14 @@ def random_reply(chance: random.Random, wire: str) -> Reply:
             case "think":
                 blocks.append(Think(text(chance), f"sig{number}", size))
             case "call":
-                arguments = {text(chance, 2): chance.choice([text(chance), 7, None, [1, {"a": "😀"}]])}
+                arguments = {
+                    text(chance, 2): chance.choice([text(chance), 7, None, [1, {"a": "😀"}]])
+                }
                 blocks.append(Call(f"tool_{number}", chance.choice([{}, arguments]), size=size))
     counts = [chance.randint(0, 10_000) for _ in range(5)]
-    return Reply(blocks, stop=chance.choice(STOPS[wire]), usage=Usage(*counts), id=f"r{chance.random()}")
+    return Reply(
+        blocks, stop=chance.choice(STOPS[wire]), usage=Usage(*counts), id=f"r{chance.random()}"
+    )
 
 
 def events_of(wire: str, reply: Reply) -> list[bytes]:
@@ -77,7 +111,17 @@ def mutated(chance: random.Random, events: list[bytes]) -> bytes:
             case 5 | 6 | 7:
                 events[place] = changed(events[place], chance)
             case 8:
-                junk = chance.choice([b"data: {\n\n", b"\n\n\n", b": x\n\n", b"data: []\n\n", b"event: error\n\n", b"data: [DONE]\n\n", b"\xff\xfe\n\n"])
+                junk = chance.choice(
+                    [
+                        b"data: {\n\n",
+                        b"\n\n\n",
+                        b": x\n\n",
+                        b"data: []\n\n",
+                        b"event: error\n\n",
+                        b"data: [DONE]\n\n",
+                        b"\xff\xfe\n\n",
+                    ]
+                )
                 events.insert(place, junk)
     return b"".join(events)
 
@@ -108,7 +152,9 @@ def containers(value: Any) -> Any:
     """Yield every object and list in a JSON value that holds anything."""
     if isinstance(value, (dict, list)) and value:
         yield value
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for inner in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from containers(inner)
 
 

@@ -40,8 +40,7 @@ from alloy_nb.messages import (
     assistant,
     user,
 )
-from alloy_nb.providers import Codex, ModelOptions, ModelRequest, ToolSpec, provider
-from alloy_nb.providers import codex as codex_module
+from alloy_nb.providers import Codex, ModelOptions, ModelRequest, ToolSpec, codex_program, provider
 from tests.providers.wires import collect
 
 PROGRAM = """\
@@ -496,7 +495,7 @@ def test_a_huge_prompt_to_a_program_that_does_not_listen_does_not_hang(stage):
 
 
 def test_a_huge_line_is_survived(stage, monkeypatch):
-    monkeypatch.setattr(codex_module, "_LINE_BYTES", 100_000)
+    monkeypatch.setattr(codex_program, "_LINE_BYTES", 100_000)
     stage.plays(lines=[reasoning("before")], long_line=3_000_000)
     message = reply_of(stage.ask())
     assert (message.thinking, message.text) == ("before", "Hello")
@@ -635,7 +634,7 @@ def test_the_runs_deadline_counts_too(stage):
 
 
 def test_a_program_that_ignores_requests_to_end_is_killed(stage, monkeypatch):
-    monkeypatch.setattr(codex_module, "_POLITE_SECONDS", 0.2)
+    monkeypatch.setattr(codex_program, "_POLITE_SECONDS", 0.2)
     stage.plays(hang=True, stubborn=True)
     with pytest.raises(TimedOut):
         stage.ask(timeout=1.5)

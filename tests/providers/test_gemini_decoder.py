@@ -707,6 +707,12 @@ def test_bytes_that_come_one_by_one_give_the_same_events():
     assert same(decode(GEMINI, FULL, range(len(FULL))), of(FULL))
 
 
+def test_halves_of_a_character_in_two_parts_are_joined():
+    halves = [chunk({"text": half}) for half in ("a\ud83d", "\ude00b")]
+    data = b"".join(sse_escaped(each) for each in (*halves, chunk(finish="STOP")))
+    assert of(data).message.text == "a😀b"
+
+
 VALUES = [None, 0, -1, 10**12, True, "x", "", [], {}, [None], {"type": []}, "\ud83d"]
 
 

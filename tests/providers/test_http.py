@@ -10,8 +10,8 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from email.utils import format_datetime
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import httpx
@@ -216,12 +216,16 @@ def test_how_long_to_wait_is_read_in_every_form(header, value, seconds):
         (html_page(200, "Login"), ServerFault, "a web page"),
         (html_page(502), ServerFault, "HTTP 502"),
         (Answer([], content_type="application/json", framing="length"), ServerFault, "empty"),
-        (json_answer({"error": {"message": "quota", "type": "insufficient_quota"}}), QuotaExceeded, "quota"),
+        (
+            json_answer({"error": {"message": "quota", "type": "insufficient_quota"}}),
+            QuotaExceeded,
+            "quota",
+        ),
         (json_answer({"error": "no such model"}), ServerFault, "no such model"),
         (json_answer({"id": "x", "choices": []}), ServerFault, "base_url="),
         (Answer([b"hello"], content_type="text/plain"), ServerFault, "base_url="),
     ],
-)  # fmt: skip
+)
 def test_a_reply_that_is_no_stream_is_told_as_what_it_is(wire, answer, cause, hint):
     error = failing(wire, answer)
     assert type(error) is cause
@@ -307,7 +311,9 @@ def test_a_connection_that_is_reset_before_the_answer_is_told(wire):
 
 @both
 def test_a_server_that_speaks_no_http_is_told(wire):
-    assert type(failing(wire, Answer([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], raw=True))) is ConnectionFailed  # fmt: skip
+    assert (
+        type(failing(wire, Answer([b"SSH-2.0-OpenSSH_9\r\n", CLOSE], raw=True))) is ConnectionFailed
+    )
 
 
 @both
@@ -695,7 +701,12 @@ def test_without_a_key_there_is_no_header_for_it():
 
 
 def test_more_headers_go_along():
-    assert headers_of(Anthropic("m", api_key=KEY, extra_headers={"anthropic-beta": "x"}))["anthropic-beta"] == "x"  # fmt: skip
+    assert (
+        headers_of(Anthropic("m", api_key=KEY, extra_headers={"anthropic-beta": "x"}))[
+            "anthropic-beta"
+        ]
+        == "x"
+    )
 
 
 def test_a_key_from_the_environment_is_used_and_trimmed(monkeypatch):
@@ -705,7 +716,18 @@ def test_a_key_from_the_environment_is_used_and_trimmed(monkeypatch):
 
 def test_an_untrusted_certificate_is_told_and_not_accepted(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with")
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)

@@ -1,8 +1,8 @@
 """No key comes out anywhere, on any path of failure, in any wire.
 
-A canary is the key; then every surface on which a person or a file could see it is searched: texts
-and reprs, tracebacks with and without their locals, log records of us and of httpx at DEBUG, events,
-results, pickles, exports.
+A canary is the key; then every surface is searched on which a person or a file could see it: texts
+and reprs, tracebacks with and without their locals, log records of us and of httpx at DEBUG,
+events, results, pickles, exports.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def test_a_fault_while_a_request_is_made_shows_no_key(wire):
 
     model = model_of(wire, "http://127.0.0.1:9")
     model.extra_body = {"x": Unprintable()}
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+    with pytest.raises(Exception) as caught:
         asyncio.run(collect(model))
     told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert_clean("traceback with locals", "".join(told.format()))
@@ -231,9 +231,8 @@ class Unprintable:
 
 def test_a_key_in_the_environment_is_masked_too(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    with Server(echo(401)) as server:
-        with pytest.raises(ProviderError) as caught:
-            asyncio.run(collect(al.Anthropic("m", base_url=server.url, api_key="another-key-123")))
+    with Server(echo(401)) as server, pytest.raises(ProviderError) as caught:
+        asyncio.run(collect(al.Anthropic("m", base_url=server.url, api_key="another-key-123")))
     assert_clean("str", str(caught.value))
 
 

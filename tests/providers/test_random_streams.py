@@ -1,4 +1,4 @@
-"""Hundreds of streams: what is well-formed means what the official SDKs say, the rest is survived."""
+"""Hundreds of streams: the well-formed mean what the official SDKs say, the rest is survived."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def test_well_formed_replies_of_anthropic_mean_what_its_sdk_makes_of_them(served
             with sdk.messages.stream(model="m", max_tokens=9, messages=HI) as events:
                 theirs = events.get_final_message()
             ours = decode(ANTHROPIC, served.bytes).reply
-            assert [block_of(b) for b in ours.message.content] == [block_of(b) for b in theirs.content]
+            assert [block_of(b) for b in ours.message.content] == [
+                block_of(b) for b in theirs.content
+            ]
             assert theirs.stop_reason in ANTHROPIC_STOPS[ours.stop]
             used = theirs.usage
             cached = used.cache_read_input_tokens + used.cache_creation_input_tokens
@@ -109,10 +111,16 @@ def test_well_formed_replies_of_chat_mean_what_openais_sdk_makes_of_them(served)
 
 
 def accumulated(sdk: openai.OpenAI) -> dict[str, Any]:
-    """Let the SDK's own accumulator read the stream; it raises where a reply was cut or filtered."""
-    asked: dict[str, Any] = {"model": "m", "messages": HI, "stream_options": {"include_usage": True}}
+    """Let the SDK's own accumulator read the stream; it raises where a reply was cut."""
+    asked: dict[str, Any] = {
+        "model": "m",
+        "messages": HI,
+        "stream_options": {"include_usage": True},
+    }
     with sdk.chat.completions.stream(**asked) as events:
-        with contextlib.suppress(openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
+        with contextlib.suppress(
+            openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError
+        ):
             for _ in events:
                 pass
         whole = events.current_completion_snapshot
@@ -139,7 +147,7 @@ def accumulated(sdk: openai.OpenAI) -> dict[str, Any]:
 def test_mutated_replies_are_errors_of_ours_or_replies_that_can_be_written(wire):
     chance = random.Random(3)
     faults = 0
-    for number in range(700):
+    for number in range(600):
         events = events_of(wire, random_reply(chance, wire))
         broken = mutated(chance, events)
         cuts = [chance.randrange(len(broken) + 1) for _ in range(chance.randint(0, 5))]
@@ -160,13 +168,13 @@ def test_mutated_replies_are_errors_of_ours_or_replies_that_can_be_written(wire)
         results = user(*(ToolResult(call_id=call.id) for call in message.tool_calls), "go on")
         for judge, sender in ((check_anthropic, ANTHROPIC), (check_chat, CHAT)):
             judge(body(sender, user("hi"), message, results))
-    assert 100 < faults < 650  # the mutations hurt, but not always
+    assert 100 < faults < 550  # the mutations hurt, but not always
 
 
 @both
 def test_what_a_later_version_may_add_changes_nothing(wire):
     chance = random.Random(4)
-    for _ in range(1000):
+    for _ in range(500):
         events = events_of(wire, random_reply(chance, wire))
         before = decode(WIRE[wire], b"".join(events)).reply
         after = decode(WIRE[wire], foreseen(chance, wire, events)).reply
