@@ -99,11 +99,14 @@ def _run(shell: Any, code: str, limit: float | None) -> str:
 @contextlib.contextmanager
 def _kept_names(namespace: dict[str, Any]) -> Iterator[None]:
     """Keep ``_`` for the user: code that assigns it would end IPython's last value for good."""
-    names: list[str] = [name for name in ("_", "__", "___") if name in namespace]
-    before: dict[str, Any] = {name: namespace[name] for name in names}
+    names = ("_", "__", "___")
+    before: dict[str, Any] = {name: namespace[name] for name in names if name in namespace}
     try:
         yield
     finally:
+        for name in names:
+            # IPython itself takes them away where a library has put `_` among the builtins.
+            namespace.pop(name, None)
         namespace.update(before)
 
 

@@ -131,14 +131,16 @@ def _table(node: SyntaxTreeNode) -> str:
         for row in rows
     ]
     signs = {"left": ":--", "center": ":-:", "right": "--:"}
-    aligned = [
-        signs.get(str(cell.attrs.get("style", "")).removeprefix("text-align:"), "---")
-        for cell in rows[0].children
-    ]
+    aligned = [signs.get(_side(cell), "---") for cell in rows[0].children]
     return "\n".join([lines[0], f"| {' | '.join(aligned)} |", *lines[1:]])
 
 
 # --- inside a paragraph -------------------------------------------------------------------------
+
+
+def _side(cell: SyntaxTreeNode) -> str:
+    style = str(cell.attrs.get("style", "")).removeprefix("text-align:")
+    return style or str(cell.attrs.get("align", ""))
 
 
 def _inline(node: SyntaxTreeNode, *, oneline: bool = False) -> str:

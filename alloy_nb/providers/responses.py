@@ -121,6 +121,7 @@ class OpenAI(VendorProvider):
             vendor=self.name,
             call_id=re.compile(r"[a-zA-Z0-9_-]{1,64}"),
             paired_server_tools=False,
+            drawn=True,
         )
 
     def fields(self, request: ModelRequest) -> dict[str, Any]:
@@ -316,18 +317,21 @@ def _encode_assistant(message: Message, *, whole: bool) -> list[dict[str, Any]]:
                         "arguments": dumps(block.input).decode(),
                     }
                 )
-            case Image() if items and items[-1].get("type") == "image_generation_call":
-                items[-1]["result"] = block.data  # its picture was kept as a block of its own
+            case Image() if items and _lacks_picture(items[-1]):
+                items[-1]["result"] = block.data  # it was kept as a block of its own
             case Opaque(raw=raw):
                 kind, id_ = string(raw.get("type")), string(raw.get("call_id"))
                 waits = kind in _AWAITING and id_ not in answered
                 items.extend([dict(raw)] if kind and not waits else [])
             case _:
                 pass  # no item of this format says that an assistant showed it
-    for item in items:
-        if item.get("type") == "image_generation_call":
-            item.setdefault("result", None)
+    for item in filter(_lacks_picture, items):
+        item["result"] = None
     return items
+
+
+def _lacks_picture(item: dict[str, Any]) -> bool:
+    return item.get("type") == "image_generation_call" and "result" not in item
 
 
 def _text(block: Text) -> dict[str, Any]:
@@ -338,8 +342,7 @@ def _text(block: Text) -> dict[str, Any]:
 def _whole_text(block: Text, message: Message, place: int) -> dict[str, Any]:
     """Return a text as an item that was an output: other servers know no shorter form.
 
-    llama.cpp refuses it otherwise; OpenRouter wants the id and the status too (its guide to the
-    Responses format, read 2026-11).
+    llama.cpp refuses it otherwise; that the id and the status belong to it is the SDK's word.
     """
     reply = message.origin.response_id if message.origin else None
     digest = hashlib.sha256(f"{reply}.{place}.{block.text}".encode("utf-8", "replace"))

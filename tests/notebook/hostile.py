@@ -168,8 +168,8 @@ _ALLOWED: dict[str, frozenset[str]] = {
     },
     "a": frozenset({"href", "target", "rel"}),
     "ol": frozenset({"start"}),
-    "td": frozenset({"style"}),
-    "th": frozenset({"style"}),
+    "td": frozenset({"style", "align"}),
+    "th": frozenset({"style", "align"}),
     "img": frozenset({"src", "alt", "style"}),
 }
 _VOID = {"br", "hr", "img"}

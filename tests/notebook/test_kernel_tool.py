@@ -83,8 +83,10 @@ def test_history_counts_and_outputs_of_the_user_are_untouched(python, shell):
 
 def test_code_that_assigns_the_underscore_leaves_the_user_s_last_value(python, shell):
     shell.run_cell("'last'", store_history=True)
+    # Not always 'last': IPython gives way where a library has put `_` among the builtins.
+    before = shell.user_ns.get("_")
     assert python("_ = 1\n_") == "1"
-    assert shell.user_ns["_"] == "last"
+    assert shell.user_ns.get("_") is before
 
 
 def told(python, code, **options):
