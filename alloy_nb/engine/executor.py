@@ -149,7 +149,7 @@ class Executor:
         tasks = [asyncio.ensure_future(self._one(pending)) for pending in beside]
         try:
             await asyncio.gather(*tasks)
-        except BaseException:
+        except BaseException:  # raised again, once no call is left running
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

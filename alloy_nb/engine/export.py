@@ -130,7 +130,7 @@ def _replace(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException:  # raised again, without the half-written file
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise

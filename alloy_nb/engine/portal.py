@@ -185,7 +185,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
         host.serve()
         value: T = job.future.result()
         return value
-    except BaseException:
+    except BaseException:  # raised again, once the run has cleaned up
         job.cancel()
         with contextlib.suppress(KeyboardInterrupt):  # a second interrupt ends the wait
             job.finished.wait(CLEANUP_SECONDS)

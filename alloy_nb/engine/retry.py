@@ -118,7 +118,7 @@ class RetryingStream:
                     raise
                 self._announce(RetryScheduled(attempt, delay, str(error)))
                 await self._policy.sleep(delay)
-            except BaseException:
+            except BaseException:  # raised again, with the connection closed
                 await close(stream)
                 raise
             else:

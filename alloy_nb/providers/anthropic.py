@@ -72,11 +72,6 @@ class Anthropic(VendorProvider):
         {"web_search", "code_execution", "built_in_tools", "thinking_budget"}
     )
 
-    @property
-    def needs_key(self) -> bool:
-        """Anthropic itself needs a key; a server of one's own may not."""
-        return self.base_url == self.default_base_url
-
     def headers(self, key: str | None, options: ModelOptions) -> dict[str, str]:
         """Return Anthropic's headers; the flags of all betas go into one."""
         headers = {"anthropic-version": self.version}

@@ -85,11 +85,6 @@ class Gemini(VendorProvider):
             raise ConfigError(f"{model!r} cannot be the name of a Gemini model.")
 
     @property
-    def needs_key(self) -> bool:
-        """Google needs a key; a server of one's own may not."""
-        return self.base_url == self.default_base_url
-
-    @property
     def url(self) -> str:
         """The address holds the model, and never the key."""
         where = f"{self.base_url}/{self.api_version}/models/{self.model}"

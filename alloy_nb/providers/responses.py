@@ -101,11 +101,6 @@ class OpenAI(VendorProvider):
         }
     )
 
-    @property
-    def needs_key(self) -> bool:
-        """The vendor itself needs a key; a server of one's own may not."""
-        return self.base_url == self.default_base_url
-
     def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Send the request and yield its events (the contract is in `providers.base`)."""
         events = super().stream(request)

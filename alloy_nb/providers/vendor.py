@@ -184,8 +184,8 @@ class VendorProvider:
 
     @property
     def needs_key(self) -> bool:
-        """Whether requests are refused without a key."""
-        return self.key_variable is not None
+        """Whether requests are refused without a key: a server of one's own may want none."""
+        return self.base_url == self.default_base_url
 
     def headers(self, key: str | None, options: ModelOptions) -> dict[str, str]:  # noqa: ARG002  # for wires
         """Return the headers of this vendor; keys travel here only."""

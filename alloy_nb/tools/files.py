@@ -235,7 +235,7 @@ def replace_file(
         if only_if_unchanged and _fingerprint(folder.status(name)) != _fingerprint(before):
             raise ToolError(f"{name} changed while it was being edited; read it again.")
         folder.replace(temporary, name)
-    except BaseException:
+    except BaseException:  # raised again, without the half-written file
         with suppress(OSError):
             folder.unlink(temporary)
         raise
