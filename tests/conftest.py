@@ -116,9 +116,13 @@ def chromium() -> Path:
     return Path(found)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Give a JupyterLab with a browser, one for each worker; `start_lab` takes settings."""
+    """Give a JupyterLab with a browser; `start_lab` takes settings.
+
+    It ends with its file, because Playwright leaves an event loop running in the thread: no later
+    test of the worker could call `asyncio.run`.
+    """
     from tests.browser.lab import start_lab
 
     with start_lab(chromium, tmp_path_factory.mktemp("lab")) as running:

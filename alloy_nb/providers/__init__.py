@@ -6,20 +6,23 @@ import difflib
 import os
 import re
 import socket
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from alloy_nb.errors import ConfigError
 from alloy_nb.providers import catalog
-from alloy_nb.providers.anthropic import Anthropic
 from alloy_nb.providers.base import EFFORTS, ModelOptions, ModelRequest, Provider, ToolSpec
 from alloy_nb.providers.chat import OpenAICompat, Quirks
-from alloy_nb.providers.codex import Codex
-from alloy_nb.providers.gemini import Gemini
 from alloy_nb.providers.presets import PRESETS
-from alloy_nb.providers.responses import OpenAI
 from alloy_nb.providers.vendor import VendorProvider
-from alloy_nb.providers.xai import XAI
+
+if TYPE_CHECKING:
+    from alloy_nb.providers.anthropic import Anthropic
+    from alloy_nb.providers.codex import Codex
+    from alloy_nb.providers.gemini import Gemini
+    from alloy_nb.providers.responses import OpenAI
+    from alloy_nb.providers.xai import XAI
 
 __all__ = [
     "XAI",
@@ -39,14 +42,16 @@ __all__ = [
     "vendors",
 ]
 
-# Every format, by the vendor's name; servers that speak one of them are in `presets`.
-_CLASSES: dict[str, type[Any]] = {
-    "anthropic": Anthropic,
-    "openai": OpenAI,
-    "gemini": Gemini,
-    "xai": XAI,
-    "codex": Codex,
-    "openai-compat": OpenAICompat,
+# Every wire: the vendor's name -> its module and class; servers that speak one are in `presets`.
+# A module is imported when it is asked for, because an import of all takes longer than the first.
+_WIRES = {
+    "anthropic": ("anthropic", "Anthropic"),
+    "openai": ("responses", "OpenAI"),
+    "gemini": ("gemini", "Gemini"),
+    "xai": ("xai", "XAI"),
+    "codex": ("codex", "Codex"),
+    "openai-compat": ("chat", "OpenAICompat"),
+    "demo": ("demo", "Demo"),
 }
 
 # Which model a vendor's key alone stands for.
@@ -78,11 +83,7 @@ def provider(spec: str | Provider, **settings: Any) -> Provider:
         if settings:
             raise ConfigError("Settings go to the provider's own constructor, not beside it.")
         return spec
-    if spec == "demo" or spec.startswith("demo/"):
-        from alloy_nb.providers.demo import Demo
-
-        return _make(Demo, spec.partition("/")[2] or "demo", settings)
-    vendor, _, model = spec.partition("/")
+    vendor, _, model = ("demo/demo" if spec == "demo" else spec).partition("/")
     if vendor in vendors() and model:
         return _of_vendor(vendor, model, settings)
     if vendor in vendors():
@@ -95,7 +96,7 @@ def provider(spec: str | Provider, **settings: Any) -> Provider:
 
 def vendors() -> list[str]:
     """Return every name that can stand before the slash."""
-    return [*_CLASSES, *PRESETS, "demo"]
+    return [*_WIRES, *PRESETS]
 
 
 def split_effort(spec: str) -> tuple[str, str | None]:
@@ -122,8 +123,8 @@ def default_provider(model: str | None = None) -> Provider:
 
 
 def _of_vendor(vendor: str, model: str, settings: dict[str, Any]) -> Provider:
-    if vendor in _CLASSES:
-        return _make(_CLASSES[vendor], model, settings)
+    if vendor in _WIRES:
+        return _make(_wire(vendor), model, settings)
     preset = PRESETS[vendor]
     headers = {**preset.headers, **settings.pop("extra_headers", {})}
     own = {
@@ -136,6 +137,19 @@ def _of_vendor(vendor: str, model: str, settings: dict[str, Any]) -> Provider:
         "extra_headers": headers,
     }
     return _make(OpenAICompat, model, {**own, **{k: v for k, v in settings.items() if v}})
+
+
+def _wire(vendor: str) -> Any:
+    module, name = _WIRES[vendor]
+    return getattr(import_module(f"alloy_nb.providers.{module}"), name)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a wire's class when it is first asked for (PEP 562)."""
+    for vendor, (_, found) in _WIRES.items():
+        if found == name:
+            return _wire(vendor)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _make(cls: Any, model: str, settings: dict[str, Any]) -> Provider:

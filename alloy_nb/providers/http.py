@@ -4,9 +4,11 @@ This file alone imports httpx, and no httpx exception, request or response leave
 keys and URLs, and a notebook saves what is printed. It never follows a redirect (httpx carries
 ``x-api-key`` along to other hosts) and never retries (the engine does, above it).
 
-Connections belong to the event loop that made them. They are spread over several small clients,
-because httpx's pool walks all its connections at every step: 64 requests on one client cost ten
-times the CPU of 64 on eight. All clients of a loop share one TLS context.
+Connections belong to the event loop that made them. Each is a pool of httpx with one place, and
+we keep them, for two reasons. A pool of many walks all its connections at every step: 64 requests
+on one cost ten times the CPU. And a task that is cancelled while httpcore (1.0) takes or gives back
+a connection leaves its place taken for ever, so after some interrupts a shared pool would hang:
+here a connection whose request did not end well is thrown away. All share one TLS context.
 """
 
 from __future__ import annotations
@@ -37,8 +39,7 @@ __all__ = ["Call", "Failure", "close_clients", "stream_events"]
 CONNECT_SECONDS = 5.0
 # How much of an error's body is kept: enough for any vendor's JSON, not for a web page.
 _ERROR_BYTES = 16 * 1024
-_CONNECTIONS_A_CLIENT = 8
-_CLIENTS = 32
+_CONNECTIONS = 256
 # A server that keeps the connection open after the last event gets this long to end its reply.
 _DRAIN_SECONDS = 0.25
 
@@ -326,12 +327,7 @@ Send = Callable[[Call], Awaitable[httpx.Response]]
 _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "alloy_nb"}
 # The watch ends a silent reply; a limit on each read could not tell comments from events.
 _TIMEOUTS = httpx.Timeout(None, connect=CONNECT_SECONDS)
-_LIMITS = httpx.Limits(
-    max_connections=_CONNECTIONS_A_CLIENT,
-    # With fewer kept than may be open, a burst would open nearly a connection a request.
-    max_keepalive_connections=_CONNECTIONS_A_CLIENT,
-    keepalive_expiry=60,
-)
+_LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60)
 
 
 class _Transport:
@@ -376,37 +372,41 @@ class _Client:
 
 
 class _Connections:
-    """The clients of one loop: small, used evenly, opened when they are needed."""
+    """The connections of one loop: taken for a request, kept for the next one if it ended well."""
 
     def __init__(self, new: Callable[[], _Transport | _Client]) -> None:
         self._new = new
-        self._clients: list[_Transport | _Client] = []
-        self._busy: list[int] = []
-        self._room = asyncio.Semaphore(_CLIENTS * _CONNECTIONS_A_CLIENT)
+        self._idle: dict[tuple[str, str, int | None], list[_Transport | _Client]] = {}
+        self._room = asyncio.Semaphore(_CONNECTIONS)
+        self._closing: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def one(self) -> AsyncIterator[Send]:
+    async def one(self, url: httpx.URL) -> AsyncIterator[Send]:
         async with self._room:
-            index = self._free()
-            self._busy[index] += 1
+            idle = self._idle.setdefault((url.scheme, url.host, url.port), [])
+            connection = idle.pop() if idle else self._new()
             try:
-                yield self._clients[index].send
-            finally:
-                self._busy[index] -= 1
+                yield connection.send
+            except ProviderError:  # an answer too, read and closed as it should be
+                idle.append(connection)
+                raise
+            except BaseException:
+                self._throw_away(connection)
+                raise
+            idle.append(connection)
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.aclose()
-        self._clients.clear()
-        self._busy.clear()
+        for idle in self._idle.values():
+            for connection in idle:
+                self._throw_away(connection)
+        self._idle.clear()
+        await asyncio.gather(*self._closing)
 
-    def _free(self) -> int:
-        for index, busy in enumerate(self._busy):
-            if busy < _CONNECTIONS_A_CLIENT:
-                return index
-        self._clients.append(self._new())
-        self._busy.append(0)
-        return len(self._clients) - 1
+    def _throw_away(self, connection: _Transport | _Client) -> None:
+        # In a task of its own: the one that runs is often being cancelled, perhaps again.
+        task = asyncio.ensure_future(connection.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 def _through_proxy() -> _Client:
@@ -429,11 +429,12 @@ def _tls() -> ssl.SSLContext:
 def _connection_for(call: Call) -> contextlib.AbstractAsyncContextManager[Send]:
     if call.client is not None:
         return contextlib.nullcontext(_Client(call.client).send)
-    proxied = _is_proxied(_parsed(call.url).host)
+    url = _parsed(call.url)
+    proxied = _is_proxied(url.host)
     of_loop = _loops.setdefault(asyncio.get_running_loop(), {})
     if proxied not in of_loop:
         of_loop[proxied] = _Connections(_through_proxy if proxied else _Transport)
-    return of_loop[proxied].one()
+    return of_loop[proxied].one(url)
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ def cell(
 
     for name in api_key_names():
         monkeypatch.delenv(name)
+    # Python's own displayhook leaves `_` among the builtins, where another test used it; IPython
+    # then keeps no last value.
+    monkeypatch.delattr(builtins, "_", raising=False)
     monkeypatch.setenv("ALLOY_MODEL", "demo")
     monkeypatch.setenv("ALLOY_DEMO_PACE", "0")
     run(shell, "%load_ext alloy_nb")

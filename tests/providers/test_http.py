@@ -584,6 +584,27 @@ def test_cancelling_the_reader_closes_its_connection_at_once(wire):
 
 
 @both
+def test_readers_cancelled_anywhere_leave_room_for_the_next(wire):
+    # Each leaves at another step. Nothing of theirs may stay taken: a shared pool hung here.
+    async def go(url: str) -> None:
+        for step in range(600):
+            reading = asyncio.create_task(collect(provider_of(wire, url)))
+            for _ in range(step % 40):
+                await asyncio.sleep(0)
+                if step % 40 > 15:
+                    await asyncio.to_thread(int)  # a little longer, for the answer to come
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(collect(provider_of(wire, url)) for _ in range(16)))
+        await close_clients()
+
+    with Server(otherwise=stream(events_of(wire))) as server:
+        asyncio.run(go(server.url))
+
+
+@both
 def test_an_error_within_a_reply_closes_its_connection_at_once(wire):
     async def go(server: Server) -> float:
         with pytest.raises(StreamTruncated):

@@ -12,7 +12,8 @@ __all__ = ["Peer"]
 class Peer(Client):
     """The public functions; one answer streams through the synchronous one, as in a cell."""
 
-    statement = "import alloy_nb as al; al.OpenAICompat; al.Anthropic; al.stream; al.arun; al.tool"
+    # Names are imported when they are first used: the row of the first reply counts those too.
+    statement = "import alloy_nb"
 
     def __init__(self, url: str, wire: str) -> None:
         super().__init__(url, wire)
