@@ -55,11 +55,12 @@ class StopReason(StrEnum):
 
 
 class Origin(_Value):
-    """Which model said a message."""
+    """Which model said a message; `host` is where it was asked, if it was over a network."""
 
     provider: str
     model: str
     response_id: str | None = None
+    host: str | None = None
 
 
 class Citation(_Value):

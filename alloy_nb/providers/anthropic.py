@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from alloy_nb.errors import ConfigError
@@ -29,9 +30,11 @@ from alloy_nb.messages import (
     ToolResult,
 )
 from alloy_nb.providers.anthropic_decoder import AnthropicDecoder
-from alloy_nb.providers.base import ModelOptions, ModelRequest
+from alloy_nb.providers.base import ModelOptions, ModelRequest, ToolSpec
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.lenient import string
+from alloy_nb.providers.media import left_out
+from alloy_nb.providers.tool_schemas import plain_schema, strict_schema, vendor_callers
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps, loads
 
@@ -49,6 +52,7 @@ _NAME = re.compile(r"claude-(?:[a-z]+-)?(?P<major>\d+)(?:[-.](?P<minor>\d+))?")
 _DATE = 6  # digits: what follows a version may be a date
 _WEB_SEARCH = "web_search_20250305"
 _CODE_EXECUTION = "code_execution_20250825"
+_CALLERS: Mapping[str, str] = {"human": "direct", "code_execution": _CODE_EXECUTION}
 _BETA = "anthropic-beta"
 _CODE_EXECUTION_BETA = "code-execution-2025-08-25"
 
@@ -65,6 +69,7 @@ class Anthropic(VendorProvider):
 
     name: ClassVar[str] = "anthropic"
     key_variable: ClassVar[str | None] = "ANTHROPIC_API_KEY"
+    base_url_variable: ClassVar[str | None] = "ANTHROPIC_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.anthropic.com"
     path: ClassVar[str] = "/v1/messages"
     version: ClassVar[str] = "2023-06-01"
@@ -91,7 +96,7 @@ class Anthropic(VendorProvider):
 
     def rules(self) -> Rules:
         """Return the rules of Anthropic's histories."""
-        return _RULES
+        return replace(_RULES, host=self.host)
 
     def fields(self, request: ModelRequest) -> dict[str, Any]:
         """Return the body without its messages."""
@@ -106,7 +111,8 @@ class Anthropic(VendorProvider):
         if request.system and request.system.strip():
             block = {"type": "text", "text": request.system}
             body["system"] = [{**block, "cache_control": mark}] if mark else request.system
-        if tools := [*_functions(request), *_vendor_tools(options)]:
+        own = _functions(request, options, claude=_NAME.search(self.model) is not None)
+        if tools := [*own, *_vendor_tools(options)]:
             if mark:
                 tools[-1] = {**tools[-1], "cache_control": mark}
             body["tools"] = tools
@@ -114,7 +120,8 @@ class Anthropic(VendorProvider):
                 body["tool_choice"] = _tool_choice(options)
                 _check_forced(body["tool_choice"], thinking)
         body.update(thinking)
-        if options.temperature is not None and "thinking" not in thinking:
+        if options.temperature is not None:
+            _check_temperature(options.temperature, thinking)
             body["temperature"] = options.temperature
         if options.stop:
             body["stop_sequences"] = list(options.stop)
@@ -223,15 +230,39 @@ def _cache_mark(options: ModelOptions) -> dict[str, Any] | None:
     raise ConfigError(f'cache={options.cache!r}: use True, "5m" or "1h".')
 
 
-def _functions(request: ModelRequest) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": tool.name,
-            "description": tool.description,
-            "input_schema": dict(tool.input_schema),
-        }
-        for tool in request.tools
-    ]
+def _functions(
+    request: ModelRequest, options: ModelOptions, *, claude: bool
+) -> list[dict[str, Any]]:
+    # Another model behind this format knows none of Anthropic's own tools.
+    natives = [tool.native.get("anthropic") if claude else None for tool in request.tools]
+    return [_function(t, n, options) for t, n in zip(request.tools, natives, strict=True)]
+
+
+# The fields past the schema need no flag of a beta any more: they are in the SDK's plain types
+# (anthropic 2.11, ``ToolParam``, and .../tool-use/tool-reference, read 2026-11-21).
+def _function(
+    tool: ToolSpec, native: Mapping[str, Any] | None, options: ModelOptions
+) -> dict[str, Any]:
+    if native is not None:
+        body = dict(native)
+    else:
+        strict = tool.strict is True
+        schema = strict_schema(tool, all_required=False) if strict else plain_schema(tool)
+        body = {"name": tool.name, "description": tool.description, "input_schema": schema}
+    if tool.strict is not None:
+        body["strict"] = tool.strict
+    if callers := vendor_callers(tool, "anthropic", _CALLERS):
+        if _CODE_EXECUTION in callers and not options.code_execution:
+            raise ConfigError(
+                f"{tool.name} may be called by code_execution, which is off: add "
+                "code_execution=True."
+            )
+        body["allowed_callers"] = callers
+    if tool.input_examples:
+        body["input_examples"] = [dict(example) for example in tool.input_examples]
+    if tool.defer_loading is not None:
+        body["defer_loading"] = tool.defer_loading
+    return body
 
 
 def _vendor_tools(options: ModelOptions) -> list[dict[str, Any]]:
@@ -247,12 +278,27 @@ def _vendor_tools(options: ModelOptions) -> list[dict[str, Any]]:
 
 def _check_forced(choice: Mapping[str, Any], thinking: Mapping[str, Any]) -> None:
     """Refuse what the interface refuses: a call that is forced, while the model is to think."""
-    thinks = thinking.get("thinking", {}).get("type") in ("enabled", "adaptive")
-    if thinks and choice["type"] in ("any", "tool"):
+    if _thinks(thinking) and choice["type"] in ("any", "tool"):
         raise ConfigError(
             "A model that thinks cannot be forced to call a tool: leave tool_choice= out, or turn "
             "thinking off."
         )
+
+
+def _check_temperature(temperature: float, thinking: Mapping[str, Any]) -> None:
+    """Refuse what the interface refuses: any temperature but its own, while the model is to think.
+
+    Source: .../build-with-claude/extended-thinking#feature-compatibility, read 2026-11-21.
+    """
+    if _thinks(thinking) and temperature != 1:
+        raise ConfigError(
+            f"A model that thinks takes no temperature: leave temperature={temperature:g} out, or "
+            "turn thinking off."
+        )
+
+
+def _thinks(thinking: Mapping[str, Any]) -> bool:
+    return thinking.get("thinking", {}).get("type") in ("enabled", "adaptive")
 
 
 def _tool_choice(options: ModelOptions) -> dict[str, Any]:
@@ -287,6 +333,8 @@ def _encode(block: Block) -> dict[str, Any]:
             return _encode_result(block)
         case Image():
             return {"type": "image", "source": _source(block)}
+        case Document() if instead := left_out(block):
+            return {"type": "text", "text": instead}
         case Document():
             document: dict[str, Any] = {"type": "document", "source": _source(block)}
             if block.title:

@@ -22,7 +22,7 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Citation, Opaque, StopReason, Thinking, ToolCall
-from alloy_nb.providers.lenient import count, string
+from alloy_nb.providers.lenient import count, string, unreported
 from alloy_nb.usage import Usage
 
 __all__ = ["AnthropicDecoder"]
@@ -51,6 +51,7 @@ class AnthropicDecoder:
         self._open: dict[int, dict[str, Any]] = {}
         self._blocks = 0
         self._usage: dict[str, Any] = {}
+        self._counted = False  # whether the output was, and not only begun to be
         self._stop: tuple[StopReason, str | None] | None = None
 
     def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
@@ -60,7 +61,7 @@ class AnthropicDecoder:
             return self._delta(data)
         match kind:
             case "content_block_start":
-                return self._start(data.get("index"), data.get("content_block"))
+                return self._start(_key(data.get("index")), data.get("content_block"))
             case "content_block_stop":
                 return self._seal(self._number.pop(_key(data.get("index")), None))
             case "message_start":
@@ -92,7 +93,10 @@ class AnthropicDecoder:
             known = string(reason) in _STOPS
             detail = string(delta.get("stop_sequence")) or (None if known else string(reason))
             self._stop = (stop, detail)
-        return self._report(data.get("usage"))
+        usage = data.get("usage")
+        if isinstance(usage, dict) and usage.get("output_tokens") is not None:
+            self._counted = True
+        return self._report(usage)
 
     def _end(self) -> list[ModelEvent]:
         events = [event for index in list(self._open) for event in self._seal(index)]
@@ -105,13 +109,13 @@ class AnthropicDecoder:
             return []
         # Cumulative: the newest value that is not null counts.
         self._usage.update({k: v for k, v in usage.items() if v is not None})
-        return [UsageReported(_usage(self._usage))]
+        return [UsageReported(_usage(self._usage, counted=self._counted))]
 
-    def _start(self, vendor_index: Any, block: Any) -> list[ModelEvent]:
+    def _start(self, key: Any, block: Any) -> list[ModelEvent]:
         block = block if isinstance(block, dict) else {}
         index = self._blocks
         self._blocks += 1
-        self._number[_key(vendor_index)] = index
+        self._number[key] = index
         kind = string(block.get("type"))
         self._open[index] = {"type": kind, "raw": block, "json": [], "citations": []}
         match kind:
@@ -143,16 +147,13 @@ class AnthropicDecoder:
         delta = data.get("delta")
         if not isinstance(delta, dict):
             return []
-        kind = delta.get("type")
-        index = self._number.get(_key(data.get("index")))
+        kind = string(delta.get("type"))
         begun: list[ModelEvent] = []
+        index = self._number.get(_key(data.get("index")))
+        if (said := _SAID_IN.get(kind)) and (index is None or self._open[index]["type"] != said):
+            begun, index = self._begin_for(said, _key(data.get("index")))
         if index is None:
-            opened = _OPENED_BY.get(string(kind))
-            if opened is None:
-                return []
-            # A server that leaves out content_block_start still said something.
-            begun = self._start(data.get("index"), {"type": opened})
-            index = self._number[_key(data.get("index"))]
+            return []
         if kind == "text_delta":
             text = delta.get("text")
             return [*begun, TextDelta(index, text)] if isinstance(text, str) and text else begun
@@ -161,16 +162,25 @@ class AnthropicDecoder:
             return [*begun, ThinkingDelta(index, text)] if isinstance(text, str) and text else begun
         block = self._open[index]
         match kind:
-            case "input_json_delta":
+            case "input_json_delta" if block["type"] in ("tool_use", "server_tool_use"):
                 piece = string(delta.get("partial_json"))
                 block["json"].append(piece)
                 return [ToolInputDelta(index, piece)] if piece else []
-            case "signature_delta":
-                block["signature"] = block.get("signature", "") + string(delta.get("signature"))
+            case "signature_delta" if block["type"] == "thinking":
+                block["signature"] += string(delta.get("signature"))
             case "citations_delta" if isinstance(delta.get("citation"), dict):
                 block["citations"].append(delta["citation"])
                 return [CitationAdded(index, _citation(delta["citation"]))]
-        return begun
+        return []
+
+    def _begin_for(self, kind: str, key: Any) -> tuple[list[ModelEvent], int]:
+        """Return the block that a delta belongs to whose own block is missing, or another's.
+
+        A server that leaves out ``content_block_start``, or mixes up its indexes, still said it.
+        """
+        key = (key, kind) if key in self._number else key
+        begun = [] if key in self._number else self._start(key, {"type": kind})
+        return begun, self._number[key]
 
     def _seal(self, index: int | None) -> list[ModelEvent]:
         if index is None or index not in self._open:
@@ -179,8 +189,8 @@ class AnthropicDecoder:
         return [_sealed(index, block)]
 
 
-# What a delta without a start belongs to.
-_OPENED_BY: Mapping[str, str] = {"text_delta": "text", "thinking_delta": "thinking"}
+# Deltas that say something, and the kind of block in which they do.
+_SAID_IN: Mapping[str, str] = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
 def _sealed(index: int, block: dict[str, Any]) -> BlockSealed:
@@ -221,7 +231,10 @@ def _key(index: Any) -> Any:
     return index if isinstance(index, (int, str)) else None
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
+def _usage(usage: dict[str, Any], *, counted: bool) -> Usage:
+    """Return the counts; those of the beginning do not know the output yet."""
+    cached = [usage.get(f"cache_{kind}_input_tokens") for kind in ("read", "creation")]
+    owed = [usage.get("input_tokens"), usage.get("output_tokens"), *(n for n in cached if n)]
     read = count(usage.get("cache_read_input_tokens"))
     written = count(usage.get("cache_creation_input_tokens"))
     by_ttl = usage.get("cache_creation")
@@ -235,6 +248,7 @@ def _usage(usage: dict[str, Any]) -> Usage:
         if isinstance(by_ttl, dict)
         else 0,
         searches=count(server.get("web_search_requests")) if isinstance(server, dict) else 0,
+        unreported=unreported(*owed) if counted else 1,
         raw=dict(usage),
     )
 

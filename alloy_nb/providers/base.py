@@ -31,11 +31,28 @@ EFFORTS: tuple[Effort, ...] = ("off", "low", "medium", "high", "max")
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """What a model is told about a tool: its name, its purpose, a JSON schema of its arguments."""
+    """What a model is told about a tool: its name, its purpose, a JSON schema of its arguments.
+
+    Args:
+        name: What the model calls it.
+        description: What it is for.
+        input_schema: JSON schema of an object, the arguments.
+        allowed_callers: ``human``, the model in its answer, and ``code_execution``, code that it
+            runs at the vendor; empty leaves it to the vendor.
+        strict: Whether the vendor holds the model to the schema.
+        input_examples: Arguments that show how to call it.
+        defer_loading: Whether the model hears of it only when it searches for tools.
+        native: The definition by which a vendor knows the tool itself, by the vendor's name.
+    """
 
     name: str
     description: str
     input_schema: Mapping[str, Any]
+    allowed_callers: tuple[str, ...] = ()
+    strict: bool | None = None
+    input_examples: tuple[Mapping[str, Any], ...] = ()
+    defer_loading: bool | None = None
+    native: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,8 @@ class ModelRequest:
 
     `memory` belongs to the conversation; a wire keeps there what it has encoded, so that each
     message is encoded once however often it is sent. `deadline` is a ``time.monotonic()``.
-    `state` is what the newest reply's `Stopped` carried, of whichever vendor.
+    `state` is what the newest reply's `Stopped` carried, of whichever vendor. `purpose` is
+    ``"summary"`` where the engine asks for a summary of the conversation, and not for an answer.
     """
 
     messages: Sequence[Message]
@@ -110,6 +128,7 @@ class ModelRequest:
     deadline: float | None = None
     state: Mapping[str, Any] | None = None
     memory: dict[Any, Any] = field(default_factory=dict, repr=False)
+    purpose: Literal["turn", "summary"] = "turn"
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from typing import Any
 from alloy_nb.errors import ConfigError
 from alloy_nb.usage import Cost, Usage
 
-__all__ = ["ModelPrice", "context_window", "cost", "models", "override", "vendor_of"]
+__all__ = ["ModelPrice", "context_window", "cost", "dearest", "models", "override", "vendor_of"]
 
 # Our names of vendors -> those of genai-prices.
 _IDS = {
@@ -81,15 +81,18 @@ def override(
 
 
 def cost(provider: str, model: str, usage: Usage | None) -> Cost:
-    """Return what a reply cost; unknown without a price or without a usage."""
+    """Return what a reply cost; unknown without a price, and incomplete without all counts."""
     if usage is None:
         return Cost.unknown()
     if usage.stated_cost is not None:
         return Cost(known=usage.stated_cost)
     price = _prices.get(f"{provider}/{model}")
     if price is not None:
-        return Cost(known=price.cost(usage))
-    return _listed_cost(provider, model, usage)
+        cost = Cost(known=price.cost(usage))
+    else:
+        cost = _listed_cost(provider, model, usage)
+    # What was not counted was not priced: then the sum is only the part that is known.
+    return cost + Cost.unknown() if usage.unreported else cost
 
 
 def context_window(
@@ -126,12 +129,41 @@ def _overridden(model: str, overrides: Mapping[str, Any]) -> int | None:
     return None
 
 
+def dearest() -> ModelPrice:
+    """Return the highest price of input and of output that is known, of whichever models."""
+    listed = _dearest_listed()
+    known = (listed, *_prices.values())
+    return ModelPrice(max(p.input for p in known), max(p.output for p in known))
+
+
 def vendor_of(model: str) -> str | None:
-    """Return the vendor that makes a model of this name, or ``None`` where none is known."""
+    """Return the vendor that makes a model of this name, or ``None`` where none is known.
+
+    The table's rules find parts of names, which is right for a price. Here a key would go to who is
+    found, so the whole name must be one that the table knows, or begin with one.
+    """
     for maker in _MAKERS:
-        if _lookup(maker, model) is not None:
+        found = _lookup(maker, model)
+        if found is not None and _is_named(found.match, model.lower()):
             return _NAMES[maker]
     return None
+
+
+def _is_named(rule: Any, name: str) -> bool:
+    """Tell whether a rule of the table takes a name from its beginning, up to a border in it."""
+    for inner in ("or_", "and_"):
+        if hasattr(rule, inner):
+            rules = getattr(rule, inner)
+            return any(each.is_match(name) and _is_named(each, name) for each in rules)
+    if (pattern := getattr(rule, "regex", None)) is not None:
+        return str(pattern).startswith("^") and not str(pattern).startswith("^(?!")
+    if (whole := getattr(rule, "equals", None)) is not None:
+        return name == str(whole).lower()
+    kinds = ("starts_with", "contains", "ends_with")
+    part = next((str(getattr(rule, kind)) for kind in kinds if hasattr(rule, kind)), "").lower()
+    rest = name.removeprefix(part)
+    # No letter may go on: "claude-sonnet-4-6x" is no model, "claude-sonnet-4-6-20260101" is one.
+    return bool(part) and name.startswith(part) and not rest[:1].isalpha()
 
 
 def models(vendor: str) -> list[str]:
@@ -177,6 +209,26 @@ def _lookup(vendor: str, model: str) -> Any:
     except LookupError:
         return None
     return info
+
+
+@lru_cache(maxsize=1)
+def _dearest_listed() -> ModelPrice:
+    infos = [info for vendor in _snapshot().providers for info in vendor.models]
+    # Prices that changed with time, or change with the hour, are lists.
+    lists = [info.prices if isinstance(info.prices, list) else [info] for info in infos]
+    prices = [entry.prices for entries in lists for entry in entries]
+    return ModelPrice(
+        max(_highest(getattr(p, "input_mtok", None)) for p in prices),
+        max(_highest(getattr(p, "output_mtok", None)) for p in prices),
+    )
+
+
+def _highest(price: Any) -> Decimal:
+    """Return a price, or the highest of one in tiers."""
+    if price is None:
+        return Decimal(0)
+    tiers = (tier.price for tier in getattr(price, "tiers", ()))
+    return max(Decimal(str(value)) for value in (getattr(price, "base", price), *tiers))
 
 
 @lru_cache(maxsize=1)

@@ -21,9 +21,11 @@ from alloy_nb.messages import (
     Text,
     ToolResult,
 )
-from alloy_nb.providers.base import ModelRequest
+from alloy_nb.providers.base import ModelRequest, ToolSpec
 from alloy_nb.providers.chat_decoder import ChatDecoder
 from alloy_nb.providers.handoff import Rules
+from alloy_nb.providers.media import left_out
+from alloy_nb.providers.tool_schemas import plain_schema, strict_schema, vendor_callers
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps
 
@@ -42,7 +44,8 @@ class Quirks:
         echo_reasoning: The field in which earlier thinking goes back. DeepSeek demands it within a
             tool loop; OpenAI refuses it.
         call_id: The form of a tool call's id. Mistral takes nine letters and digits, no more.
-        effort: The field for how much to think, or ``None`` where there is none.
+        effort: The field for how much to think, or ``None`` where there is none. ``off`` is sent
+            as ``none``, so that a server which cannot turn thinking off says so.
         think_tags: Whether thinking may stand in the text, between tags. Models of one's own write
             it so where their server does not take it apart.
     """
@@ -56,7 +59,14 @@ class Quirks:
     think_tags: bool = False
 
 
-_EFFORTS: Mapping[str, str] = {"low": "low", "medium": "medium", "high": "high", "max": "high"}
+# ``none`` is in OpenAI's own types (openai 3.52, ``ReasoningEffort``, read 2026-11-21).
+_EFFORTS: Mapping[str, str] = {
+    "off": "none",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "high",
+}
 
 
 # Read for a server of one's own, where it is set; most need none.
@@ -115,6 +125,7 @@ class OpenAICompat(VendorProvider):
         """Return the rules of this server's histories."""
         return Rules(
             vendor=self.name,
+            host=self.host,
             call_id=re.compile(self.quirks.call_id),
             call_id_length=self.quirks.call_id_length,
             thinking=self.quirks.echo_reasoning is not None,
@@ -144,14 +155,7 @@ class OpenAICompat(VendorProvider):
             body[self.quirks.effort] = _EFFORTS[str(options.effort)]
         if request.tools:
             body["tools"] = [
-                {
-                    "type": "function",
-                    "function": {
-                        "name": tool.name,
-                        "description": tool.description,
-                        "parameters": dict(tool.input_schema),
-                    },
-                }
+                {"type": "function", "function": _function(tool, self.name)}
                 for tool in request.tools
             ]
             if options.tool_choice:
@@ -218,6 +222,14 @@ def _tool_choice(choice: str) -> Any:
 # --- encoding -----------------------------------------------------------------------------------
 
 
+def _function(tool: ToolSpec, vendor: str) -> dict[str, Any]:
+    vendor_callers(tool, vendor)  # code at these servers calls no tools
+    strict = tool.strict is True
+    schema = strict_schema(tool, all_required=True) if strict else plain_schema(tool)
+    function = {"name": tool.name, "description": tool.description, "parameters": schema}
+    return function if tool.strict is None else {**function, "strict": tool.strict}
+
+
 def _encode_result(result: ToolResult) -> dict[str, Any]:
     text = result.text or ("(see the picture below)" if result.content else "(no output)")
     # The format has no flag for a failure, so the words must say it.
@@ -239,6 +251,8 @@ def _encode_part(block: Block) -> dict[str, Any]:
         case Image():
             url = block.url or f"data:{block.media_type};base64,{block.data or ''}"
             return {"type": "image_url", "image_url": {"url": url}}
+        case Document() if instead := left_out(block):
+            return {"type": "text", "text": instead}
         case Document() if block.data:
             data = f"data:{block.media_type};base64,{block.data}"
             file = {"filename": block.title or "document", "file_data": data}

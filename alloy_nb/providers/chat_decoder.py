@@ -23,7 +23,7 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Citation, StopReason
-from alloy_nb.providers.lenient import count, mapping, money, offset, string
+from alloy_nb.providers.lenient import count, mapping, money, offset, string, unreported
 from alloy_nb.providers.think_tags import ThinkTags
 from alloy_nb.providers.wire_json import dumps, parse_arguments
 from alloy_nb.usage import Usage
@@ -84,6 +84,7 @@ class ChatDecoder:
         self._stop: tuple[StopReason, str | None] | None = None
         self._started = False
         self._cited: set[str] = set()
+        self._usage: dict[str, Any] | None = None
         self._tags = ThinkTags() if think_tags else None
 
     def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:
@@ -108,7 +109,8 @@ class ChatDecoder:
                     events += self._choice(choice)
         usage = data.get("usage") or mapping(data.get("x_groq")).get("usage")
         if isinstance(usage, dict):
-            events.append(UsageReported(_usage(usage)))
+            self._usage = usage if self._stop is None else None
+            events.append(UsageReported(_usage(usage, ends=self._stop is not None)))
         if data.get("citations"):
             events += self._cite_urls(data["citations"])
         return events
@@ -143,6 +145,8 @@ class ChatDecoder:
         reason, detail = self._stop
         held = self._tags.close() if self._tags is not None else []
         rest = [event for kind, said in held for event in self._say(kind, said)]
+        if self._usage is not None:  # reported before the end, and never again
+            rest.append(UsageReported(_usage(self._usage, ends=True)))
         return [*rest, *self._seal_current(), *self._seal_calls(), Stopped(reason, detail)]
 
     def _choice(self, choice: dict[str, Any]) -> list[ModelEvent]:
@@ -298,7 +302,8 @@ class ChatDecoder:
         return [BlockSealed(call.block, replay=call.replay) for call in self._calls.values()]
 
 
-def _usage(usage: dict[str, Any]) -> Usage:
+def _usage(usage: dict[str, Any], *, ends: bool) -> Usage:
+    """Return the counts; some servers report with every chunk, so they may grow until the end."""
     prompt = mapping(usage.get("prompt_tokens_details"))
     completion = mapping(usage.get("completion_tokens_details"))
     cached = prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # or DeepSeek's
@@ -308,6 +313,9 @@ def _usage(usage: dict[str, Any]) -> Usage:
         cache_read_tokens=count(cached),
         cache_write_tokens=count(prompt.get("cache_write_tokens")),
         reasoning_tokens=count(completion.get("reasoning_tokens")),
+        unreported=unreported(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        if ends
+        else 1,
         stated_cost=money(usage.get("cost")),  # OpenRouter states it
         raw=dict(usage),
     )

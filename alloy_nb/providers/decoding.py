@@ -11,12 +11,13 @@ The events do not depend on how the bytes were cut. No networking here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
 
 from alloy_nb.errors import ProviderError, StreamTruncated
-from alloy_nb.events import ModelEvent
+from alloy_nb.events import ModelEvent, ReplyStarted
 from alloy_nb.providers.base import Decoder
 from alloy_nb.providers.sse import EventTooLarge, SSEDecoder
 from alloy_nb.providers.wire_json import SurrogateJoiner, loads, mended
@@ -25,14 +26,17 @@ __all__ = ["ReplyDecoder"]
 
 
 class ReplyDecoder:
-    """Decodes one reply. `provider` and `model` name it in errors."""
+    """Decodes one reply. `provider` and `model` name it in errors; `host` is where it was asked."""
 
-    def __init__(self, decoder: Decoder, *, provider: str, model: str) -> None:
+    def __init__(
+        self, decoder: Decoder, *, provider: str, model: str, host: str | None = None
+    ) -> None:
         self._decoder = decoder
         self._sse = SSEDecoder()
         self._surrogates: SurrogateJoiner | None = None
         self._provider = provider
         self._model = model
+        self._host = host
         self.fault: ProviderError | None = None
 
     @property
@@ -81,7 +85,16 @@ class ReplyDecoder:
                     events.extend(decoder.feed(name, value))
         except ProviderError as error:
             self.fault = error
+        if self._host is not None and events:
+            events[:1] = self._placed(events[0], self._host)
+            self._host = None
         return self._surrogates.join(events) if self._surrogates else events
+
+    def _placed(self, first: ModelEvent, host: str) -> list[ModelEvent]:
+        """Say with the first event where the reply comes from, whatever it begins with."""
+        if isinstance(first, ReplyStarted):
+            return [replace(first, host=host)]
+        return [ReplyStarted(host=host), first]
 
     def _loads(self, data: bytes) -> Any:
         try:

@@ -101,6 +101,7 @@ class ReplyBuilder:
         self._model = model
         self._blocks: dict[int, _Open] = {}
         self._started = ReplyStarted()
+        self._host: str | None = None
         self._stopped: Stopped | None = None
         self.usage: Usage | None = None
 
@@ -128,6 +129,7 @@ class ReplyBuilder:
                 self._stopped = event
             case ReplyStarted():
                 self._started = event
+                self._host = event.host or self._host  # a reply may be renamed
 
     @property
     def has_output(self) -> bool:
@@ -183,5 +185,6 @@ class ReplyBuilder:
             provider=self._provider,
             model=self._model,
             response_id=self._started.id,
+            host=self._host,
         )
         return Message(role="assistant", content=tuple(blocks), origin=origin, stop=stop)

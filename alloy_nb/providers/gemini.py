@@ -33,6 +33,7 @@ from alloy_nb.providers.base import ModelOptions, ModelRequest
 from alloy_nb.providers.gemini_decoder import MADE_UP, GeminiDecoder, signed_parts
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.lenient import mapping
+from alloy_nb.providers.tool_schemas import gemini_schema, vendor_callers
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps, loads, parse_arguments
 
@@ -71,6 +72,7 @@ class Gemini(VendorProvider):
 
     name: ClassVar[str] = "gemini"
     key_variable: ClassVar[str | None] = "GEMINI_API_KEY"
+    base_url_variable: ClassVar[str | None] = "GOOGLE_GEMINI_BASE_URL"
     default_base_url: ClassVar[str] = "https://generativelanguage.googleapis.com"
     history_field: ClassVar[str] = "contents"
     api_version: ClassVar[str] = "v1beta"
@@ -98,6 +100,7 @@ class Gemini(VendorProvider):
         """Return the rules of Gemini's histories."""
         return Rules(
             vendor=self.name,
+            host=self.host,
             call_id=re.compile(r"[\w.:-]{1,64}"),
             drawn=True,
             paired_server_tools=False,
@@ -203,11 +206,14 @@ class Gemini(VendorProvider):
 def _functions(request: ModelRequest) -> list[dict[str, Any]]:
     if not request.tools:
         return []
+    for tool in request.tools:
+        vendor_callers(tool, "gemini")
+    # Nothing here holds one tool to its schema, and examples have no field: both are left out.
     declared = [
         {
             "name": tool.name,
             "description": tool.description,
-            "parametersJsonSchema": dict(tool.input_schema),
+            "parametersJsonSchema": gemini_schema(tool),
         }
         for tool in request.tools
     ]

@@ -32,7 +32,7 @@ from alloy_nb.events import (
     UsageReported,
 )
 from alloy_nb.messages import Block, Citation, Image, Opaque, StopReason
-from alloy_nb.providers.lenient import count, items, mapping, offset, string
+from alloy_nb.providers.lenient import count, items, mapping, offset, string, unreported
 from alloy_nb.providers.wire_json import dumps
 from alloy_nb.usage import Usage
 
@@ -106,6 +106,7 @@ class GeminiDecoder:
         self._started = False
         self._cited: set[tuple[Any, ...]] = set()
         self._fault: ProviderError | None = None
+        self._usage: dict[str, Any] | None = None
 
     def feed(self, name: str | None, data: dict[str, Any]) -> list[ModelEvent]:  # noqa: ARG002
         """Return what one chunk means."""
@@ -125,7 +126,9 @@ class GeminiDecoder:
                 events += self._candidate(candidate)
         answered = len(events) > before
         if isinstance(usage := data.get("usageMetadata"), dict):
-            events.append(UsageReported(_usage(usage, self._searches)))
+            ends = self._stop is not None
+            self._usage = None if ends else usage
+            events.append(UsageReported(_usage(usage, self._searches, ends=ends)))
         blocked = string(mapping(data.get("promptFeedback")).get("blockReason"))
         if blocked and not answered:
             raise self._refused_prompt(blocked)
@@ -147,7 +150,10 @@ class GeminiDecoder:
         reason, detail = self._stop
         if self._called and reason is StopReason.END_TURN:
             reason = StopReason.TOOL_USE
-        return [*self._ground(whole=True), *self._seal(), Stopped(reason, detail)]
+        events = [*self._ground(whole=True), *self._seal()]
+        if self._usage is not None:  # reported before the end, and never again
+            events.append(UsageReported(_usage(self._usage, self._searches, ends=True)))
+        return [*events, Stopped(reason, detail)]
 
     def _candidate(self, candidate: dict[str, Any]) -> list[ModelEvent]:
         events: list[ModelEvent] = []
@@ -396,7 +402,10 @@ def _kind_of(part: dict[str, Any]) -> str:
     return next((name for name in part if name not in ("thought", "thoughtSignature")), "part")
 
 
-def _usage(usage: dict[str, Any], searches: int) -> Usage:
+def _usage(usage: dict[str, Any], searches: int, *, ends: bool) -> Usage:
+    """Return the counts, which grow until the end; those that are 0 are left out."""
+    made = [usage.get(name) for name in ("candidatesTokenCount", "thoughtsTokenCount")]
+    owed = [usage.get("promptTokenCount"), *(n for n in made if n is not None)]
     thoughts = count(usage.get("thoughtsTokenCount"))
     return Usage(
         input_tokens=count(usage.get("promptTokenCount"))
@@ -405,5 +414,6 @@ def _usage(usage: dict[str, Any], searches: int) -> Usage:
         cache_read_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         searches=searches,
+        unreported=unreported(*owed) if ends else 1,
         raw=dict(usage),
     )

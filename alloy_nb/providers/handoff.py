@@ -62,6 +62,7 @@ class Rules:
 
     Args:
         vendor: Whose signatures and opaque blocks may be sent.
+        host: Where they were made, if it is known: the same name may stand for another server.
         call_id: The form of a call's id; others are replaced by one of the same form.
         thinking: Whether signed thinking of this vendor goes back; otherwise it is left out.
         unsigned_thinking: Whether thinking without a signature goes back too.
@@ -71,6 +72,7 @@ class Rules:
     """
 
     vendor: str
+    host: str | None = None
     call_id: re.Pattern[str] = field(default_factory=lambda: re.compile(r"[a-zA-Z0-9_-]{1,64}"))
     call_id_length: int = 24
     thinking: bool = True
@@ -208,8 +210,9 @@ def _mended(unit: _Unit, rules: Rules, used: set[str], position: int) -> list[Me
         # A history may begin with an assistant's greeting; no vendor takes that.
         out.append(Message(role="user", content=(Text(text="(The conversation begins.)"),)))
     # Blocks that the vendor signed must stay under its name when messages are joined.
-    ours = [m for m in unit.assistants if m.origin and m.origin.provider == rules.vendor]
-    out.append(_like(ours[:1] or unit.assistants, calls or [Text(text="(no answer)")]))
+    ours = [m for m in unit.assistants if _is_from(m, rules)]
+    others = [m for m in unit.assistants if not _is_elsewhere(m, rules)]
+    out.append(_like(ours[:1] or others or unit.assistants, calls or [Text(text="(no answer)")]))
     wanted = [b for b in calls if isinstance(b, ToolCall) and not b.server]
     content = _user_content(unit.users, wanted, renamed)
     if unit.users:
@@ -233,7 +236,7 @@ def _results_message(content: Sequence[Block]) -> Message:
 
 def _sendable(message: Message, rules: Rules) -> list[Block]:
     """Return the blocks of an assistant's message that may go to this vendor."""
-    ours = message.origin is not None and message.origin.provider == rules.vendor
+    ours = _is_from(message, rules)
     blocks: list[Block] = []
     for block in message.content:
         match block:
@@ -250,7 +253,7 @@ def _sendable(message: Message, rules: Rules) -> list[Block]:
             case ToolCall():
                 blocks.append(block if ours or block.replay is None else _bare(block))
             case Opaque():
-                if block.vendor == rules.vendor:
+                if block.vendor == rules.vendor and not _is_elsewhere(message, rules):
                     blocks.append(block)
             case Image():
                 if rules.drawn:
@@ -258,6 +261,23 @@ def _sendable(message: Message, rules: Rules) -> list[Block]:
             case _:
                 blocks.append(block)
     return blocks
+
+
+def _is_from(message: Message, rules: Rules) -> bool:
+    """Tell whether a message is of this vendor, asked at this host as far as that is known."""
+    named = message.origin is not None and message.origin.provider == rules.vendor
+    return named and not _is_elsewhere(message, rules)
+
+
+def _is_elsewhere(message: Message, rules: Rules) -> bool:
+    """Tell whether a message came under this vendor's name from another host.
+
+    What is signed or encrypted there means nothing here, and is nobody's business here.
+    """
+    origin = message.origin
+    if origin is None or origin.provider != rules.vendor or origin.host is None:
+        return False
+    return rules.host is not None and origin.host != rules.host
 
 
 def _without_half_pairs(blocks: list[Block]) -> list[Block]:

@@ -2,7 +2,7 @@
 
 This file alone imports httpx, and no httpx exception, request or response leaves it: they print
 keys and URLs, and a notebook saves what is printed. It never follows a redirect (httpx carries
-``x-api-key`` along to other hosts) and never retries (the engine does, above it).
+``x-api-key`` along to other hosts) and never retries, but over a dead connection (the engine does).
 
 Connections belong to the event loop that made them. Each is a pool of httpx with one place, and
 we keep them, for two reasons. A pool of many walks all its connections at every step: 64 requests
@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -328,6 +328,52 @@ _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity", "user-
 # The watch ends a silent reply; a limit on each read could not tell comments from events.
 _TIMEOUTS = httpx.Timeout(None, connect=CONNECT_SECONDS)
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60)
+_BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+
+
+class _Kept:
+    """Sends once more where a kept connection took a request and broke without a byte of answer.
+
+    httpx cannot tell none from a cut head, so the stream, which comes with an answer, is heard.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def ask(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        with _listening(self._stream) as heard:
+            try:
+                response = await send()
+            except _BROKEN:
+                if heard != {"written"}:
+                    raise
+                response = await send()  # httpx has closed the broken one, and opens another
+        self._stream = response.extensions.get("network_stream")
+        return response
+
+
+@contextlib.contextmanager
+def _listening(stream: Any) -> Iterator[set[str]]:
+    """Note whether anything is written to a stream, and read from it."""
+    heard: set[str] = set()
+    if stream is None:
+        return (yield heard)
+    read, write = stream.read, stream.write
+
+    async def reads(*args: Any, **settings: Any) -> bytes:
+        data: bytes = await read(*args, **settings)
+        heard.update(["read"] if data else [])
+        return data
+
+    async def writes(*args: Any, **settings: Any) -> None:
+        heard.add("written")
+        await write(*args, **settings)
+
+    stream.read, stream.write = reads, writes
+    try:
+        yield heard
+    finally:
+        del stream.read, stream.write
 
 
 class _Transport:
@@ -339,6 +385,7 @@ class _Transport:
     def __init__(self) -> None:
         self._transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS)
         self.aclose = self._transport.aclose
+        self._kept = _Kept()
 
     async def send(self, call: Call) -> httpx.Response:
         request = httpx.Request(
@@ -348,7 +395,7 @@ class _Transport:
             content=call.body,
             extensions={"timeout": _TIMEOUTS.as_dict()},
         )
-        return await self._transport.handle_async_request(request)
+        return await self._kept.ask(lambda: self._transport.handle_async_request(request))
 
 
 class _Client:
@@ -357,6 +404,7 @@ class _Client:
     def __init__(self, client: Any) -> None:
         self._client = client
         self.aclose = client.aclose
+        self._kept = _Kept()
 
     async def send(self, call: Call) -> httpx.Response:
         client = self._client
@@ -367,8 +415,8 @@ class _Client:
             headers={**_HEADERS, **call.headers},
             timeout=_TIMEOUTS,  # httpx's own would end a model that thinks for six seconds
         )
-        response: httpx.Response = await client.send(request, stream=True, follow_redirects=False)
-        return response
+        send = functools.partial(client.send, request, stream=True, follow_redirects=False)
+        return await self._kept.ask(send)
 
 
 class _Connections:
@@ -437,7 +485,7 @@ def _connection_for(call: Call) -> contextlib.AbstractAsyncContextManager[Send]:
     return of_loop[proxied].one(url)
 
 
-@lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)
 def _parsed(url: str) -> httpx.URL:
     """Parse an address once; an agent sends to the same one again and again."""
     parsed = httpx.URL(url)
@@ -446,7 +494,7 @@ def _parsed(url: str) -> httpx.URL:
     return parsed
 
 
-@lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)
 def _is_proxied(host: str) -> bool:
     """Return whether the environment names a proxy that may be meant for this host.
 

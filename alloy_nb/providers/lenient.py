@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-__all__ = ["count", "items", "mapping", "money", "offset", "string"]
+__all__ = ["count", "items", "mapping", "money", "offset", "string", "unreported"]
 
 
 def string(value: Any) -> str:
@@ -26,6 +26,11 @@ def items(value: Any) -> list[Any]:
 def count(value: Any) -> int:
     """Return a positive whole number, or 0: an absurd count must never lower what was spent."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def unreported(*owed: Any) -> int:
+    """Return 1 where a count that is owed is missing or absurd, else 0, as `Usage` counts it."""
+    return 0 if all(offset(value) is not None for value in owed) else 1
 
 
 def offset(value: Any) -> int | None:

@@ -32,10 +32,12 @@ from alloy_nb.messages import (
     ToolCall,
     ToolResult,
 )
-from alloy_nb.providers.base import ModelOptions, ModelRequest
+from alloy_nb.providers.base import ModelOptions, ModelRequest, ToolSpec
 from alloy_nb.providers.handoff import Rules
 from alloy_nb.providers.lenient import string
+from alloy_nb.providers.media import left_out
 from alloy_nb.providers.responses_decoder import ResponsesDecoder
+from alloy_nb.providers.tool_schemas import plain_schema, strict_schema, vendor_callers
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import dumps
 
@@ -82,6 +84,7 @@ class OpenAI(VendorProvider):
 
     name: ClassVar[str] = "openai"
     key_variable: ClassVar[str | None] = "OPENAI_API_KEY"
+    base_url_variable: ClassVar[str | None] = "OPENAI_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.openai.com"
     path: ClassVar[str] = "/v1/responses"
     history_field: ClassVar[str] = "input"
@@ -114,6 +117,7 @@ class OpenAI(VendorProvider):
         """Return the rules of this vendor's histories."""
         return Rules(
             vendor=self.name,
+            host=self.host,
             call_id=re.compile(r"[a-zA-Z0-9_-]{1,64}"),
             paired_server_tools=False,
             drawn=True,
@@ -134,7 +138,7 @@ class OpenAI(VendorProvider):
             body["parallel_tool_calls"] = options.parallel_tool_calls
         if reasoning := self.reasoning(options):
             body["reasoning"] = reasoning
-        if tools := [*_functions(request), *self.vendor_tools(options)]:
+        if tools := [*map(_function, request.tools), *self.vendor_tools(options)]:
             body["tools"] = tools
             if options.tool_choice:
                 body["tool_choice"] = _tool_choice(options.tool_choice, tools)
@@ -195,6 +199,8 @@ class OpenAI(VendorProvider):
         if place is None or origin is None:
             return None
         if (origin.provider, origin.model, origin.response_id) != (self.name, self.model, id_):
+            return None
+        if origin.host not in (None, self.host):
             return None
         last = request.memory.get(_SENT)
         if last is None:
@@ -261,18 +267,24 @@ def _asks(messages: Sequence[Message]) -> bool:
 # --- encoding -----------------------------------------------------------------------------------
 
 
-def _functions(request: ModelRequest) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "function",
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": dict(tool.input_schema),
-            # The format's default is strict, which refuses schemas with optional parameters.
-            "strict": False,
-        }
-        for tool in request.tools
-    ]
+_CALLERS: Mapping[str, str] = {"human": "direct", "code_execution": "programmatic"}
+
+
+def _function(tool: ToolSpec) -> dict[str, Any]:
+    strict = tool.strict is True
+    function: dict[str, Any] = {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": strict_schema(tool, all_required=True) if strict else plain_schema(tool),
+        # The format's default is strict, which refuses schemas with optional parameters.
+        "strict": strict,
+    }
+    if callers := vendor_callers(tool, "openai", _CALLERS):
+        function["allowed_callers"] = callers
+    if tool.defer_loading is not None:
+        function["defer_loading"] = tool.defer_loading
+    return function
 
 
 def _tool_choice(choice: str, tools: list[dict[str, Any]]) -> Any:
@@ -382,6 +394,8 @@ def _encode_part(block: Block) -> dict[str, Any]:
         case Image():
             url = block.url or f"data:{block.media_type};base64,{block.data or ''}"
             return {"type": "input_image", "image_url": url, "detail": "auto"}
+        case Document() if instead := left_out(block):
+            return {"type": "input_text", "text": instead}
         case Document() if block.url:
             return {"type": "input_file", "file_url": block.url}
         case Document():

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from alloy_nb.messages import Citation, ToolCall
-from alloy_nb.providers.lenient import count, items, mapping, offset, string
+from alloy_nb.providers.lenient import count, items, mapping, offset, string, unreported
 from alloy_nb.providers.wire_json import dumps, parse_arguments
 from alloy_nb.usage import Usage
 
@@ -248,6 +248,7 @@ def usage_of(usage: dict[str, Any], tools: dict[str, Any]) -> Usage:
         cache_write_tokens=count(read.get("cache_write_tokens")),
         reasoning_tokens=count(written.get("reasoning_tokens")),
         searches=searches or count(usage.get("num_sources_used")),
+        unreported=unreported(usage.get("input_tokens"), usage.get("output_tokens")),
         stated_cost=None if ticks is None else Decimal(ticks) / _TICKS,
         raw=dict(usage),
     )

@@ -57,8 +57,10 @@ class VendorProvider:
     Args:
         model: The model's id in the vendor's words.
         api_key: The key; without it the vendor's usual environment variable is read, when the
-            first request is made.
-        base_url: Where the interface is, with or without a trailing ``/v1``.
+            first request is made. That key goes to the vendor alone, and to the address in the
+            environment.
+        base_url: Where the interface is, with or without a trailing ``/v1``; else the address in
+            the environment (``ANTHROPIC_BASE_URL`` and the like), else the vendor's.
         options: Defaults of every request; what a request says itself goes before them.
         extra_headers: More headers.
         extra_body: Merged over every request's body last.
@@ -71,6 +73,7 @@ class VendorProvider:
 
     name: ClassVar[str] = ""
     key_variable: ClassVar[str | None] = None
+    base_url_variable: ClassVar[str | None] = None
     default_base_url: ClassVar[str] = ""
     path: ClassVar[str] = ""
     history_field: ClassVar[str] = "messages"
@@ -94,7 +97,12 @@ class VendorProvider:
         if timeout <= 0:
             raise ConfigError(f"timeout must be a positive number of seconds, not {timeout!r}.")
         self.model = model
-        self.base_url = _without_version(base_url or self.default_base_url)
+        told = _environment(self.base_url_variable)
+        # Whoever set an address beside the key means the key for it.
+        self._told_address = told is not None and base_url in (None, "", told)
+        given = base_url or told or self.default_base_url
+        named = self.base_url_variable if told and not base_url else None
+        self.base_url = _without_version(given, named=named)
         secrets.register(urlsplit(self.base_url).password or "")
         self.timeout = timeout
         self.options = options or ModelOptions()
@@ -125,7 +133,7 @@ class VendorProvider:
             fail=self.error,
             client=self._client,
         )
-        decoder = ReplyDecoder(self.decoder(), provider=self.name, model=self.model)
+        decoder = ReplyDecoder(self.decoder(), provider=self.name, model=self.model, host=self.host)
         return stream_events(call, decoder)
 
     def _all_headers(self, options: ModelOptions) -> dict[str, str]:
@@ -167,9 +175,16 @@ class VendorProvider:
         """Where the key comes from, never the key."""
         if self._api_key is not None:
             return "api_key="
-        if self.key_variable and os.environ.get(self.key_variable):
+        if self.key_variable and self._key_value():
             return self.key_variable
-        return "no key needed" if not self.needs_key else f"missing: set {self.key_variable}"
+        if self.needs_key:
+            return f"missing: set {self.key_variable}"
+        return f"none: {self._withheld}" if self._withheld else "no key needed"
+
+    @property
+    def host(self) -> str:
+        """Where requests go, without the path; what a vendor signed is sent back only there."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]
 
     # --- what a wire fills in ---------------------------------------------------------------
 
@@ -185,7 +200,7 @@ class VendorProvider:
     @property
     def needs_key(self) -> bool:
         """Whether requests are refused without a key: a server of one's own may want none."""
-        return self.base_url == self.default_base_url
+        return self._is_vendors_own
 
     def headers(self, key: str | None, options: ModelOptions) -> dict[str, str]:  # noqa: ARG002  # for wires
         """Return the headers of this vendor; keys travel here only."""
@@ -249,6 +264,8 @@ class VendorProvider:
 
     def _sentence(self, cause: type[ProviderError], status: int, where: str, detail: str) -> str:
         detail = detail.strip().rstrip(".")
+        if cause is AuthFailed and self._withheld:
+            return f"{where} wants a key: {detail}. No key was sent: {self._withheld}."
         if cause is AuthFailed:
             hint = (
                 f"Check {self.key_variable or 'api_key='}" if self.needs_key else "Check api_key="
@@ -321,8 +338,31 @@ class VendorProvider:
     def _key_value(self) -> str | None:
         if self._api_key is not None:
             return self._api_key.get_secret_value()
-        value = os.environ.get(self.key_variable, "") if self.key_variable else ""
-        return value.strip() or None
+        return None if self._is_elsewhere else _environment(self.key_variable)
+
+    @property
+    def _is_vendors_own(self) -> bool:
+        """Whether requests go to the vendor: to its host or one below it, and encrypted."""
+        own = urlsplit(self.default_base_url).hostname
+        at = urlsplit(self.base_url)
+        return bool(own) and at.scheme == "https" and f".{at.hostname}".endswith(f".{own}")
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the key in the environment is not meant for this address."""
+        return bool(self.default_base_url) and not (self._is_vendors_own or self._told_address)
+
+    @property
+    def _withheld(self) -> str:
+        """Say which key does not go to this address, or nothing where there is none."""
+        if self._api_key is not None or not self._is_elsewhere:
+            return ""
+        if _environment(self.key_variable) is None:
+            return ""
+        return (
+            f"{self.key_variable} is for {self.name} alone, so pass api_key=, or set "
+            f"{self.base_url_variable} to this address"
+        )
 
     @property
     def _memory_key(self) -> tuple[str, str, str]:
@@ -337,11 +377,16 @@ def _secret(key: str | SecretStr | None) -> SecretStr | None:
     return secret
 
 
-def _without_version(url: str) -> str:
+def _environment(variable: str | None) -> str | None:
+    value = os.environ.get(variable, "") if variable else ""
+    return value.strip() or None
+
+
+def _without_version(url: str, *, named: str | None = None) -> str:
     url = url.rstrip("/")
     if "://" not in url or not _has_host(url):
         raise ConfigError(
-            f"base_url={url!r} is no address: write http://host:port or https://host."
+            f"{named or 'base_url'}={url!r} is no address: write http://host:port or https://host."
         )
     return url.removesuffix("/v1")
 

@@ -44,6 +44,7 @@ class XAI(OpenAI):
 
     name: ClassVar[str] = "xai"
     key_variable: ClassVar[str | None] = "XAI_API_KEY"
+    base_url_variable: ClassVar[str | None] = "XAI_BASE_URL"
     default_base_url: ClassVar[str] = "https://api.x.ai"
     code_tool: ClassVar[Mapping[str, Any]] = {"type": "code_interpreter"}
     exclude_field: ClassVar[str] = "excluded_domains"

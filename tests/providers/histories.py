@@ -23,10 +23,14 @@ __all__ = ["HISTORIES", "MESSAGES", "signed"]
 
 WORDS = st.sampled_from(["", " ", "\n", "hello", "é 😀", "a\u2028b", "half \ud83d", "\x00nul"])
 IDS = st.sampled_from(["toolu_1", "toolu_2", "call_1", "call:1", "", "a b", "é", "x" * 80, "7"])
+HOST = "127.0.0.1:9"  # that of `wires.URL`
 ORIGINS = st.sampled_from(
     [
         None,
         Origin(provider="anthropic", model="a", response_id="msg_1"),
+        Origin(provider="anthropic", model="a", host=HOST),
+        Origin(provider="anthropic", model="a", host="gateway.example"),
+        Origin(provider="deepseek", model="c", host="gateway.example"),
         Origin(provider="openai-compat", model="b"),
         Origin(provider="deepseek", model="c"),
         Origin(provider="demo", model="demo"),
@@ -106,6 +110,8 @@ def signed(history: list[Message], vendor: str) -> list[dict[str, Any]]:
     blocks = []
     for each in history:
         if each.origin is None or each.origin.provider != vendor:
+            continue
+        if each.origin.host not in (None, HOST):
             continue
         for block in each.content:
             if isinstance(block, Thinking) and block.replay:

@@ -1,8 +1,9 @@
-"""Random streams, well-formed and not, of both wires; the same for the same seed."""
+"""Random streams, well-formed and not, of Anthropic and chat; the same for the same seed."""
 
 from __future__ import annotations
 
 import json
+import os
 import random
 from typing import Any
 
@@ -17,7 +18,11 @@ from tests.servers.wire import (
     chat_events,
 )
 
-__all__ = ["events_of", "foreseen", "mutated", "random_reply"]
+__all__ = ["BROKEN", "STREAMS", "events_of", "foreseen", "mutated", "random_reply"]
+
+# How many streams of each format are read beside its SDK, and how many are mutated.
+STREAMS = int(os.environ.get("ALLOY_TEST_STREAMS", "150"))
+BROKEN = int(os.environ.get("ALLOY_TEST_BROKEN", "300"))
 
 PIECES = [
     "hello ",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alloy_nb.errors import ConfigError
+from alloy_nb.errors import ConfigError, ServerFault
 from alloy_nb.events import (
     BlockStarted,
     CitationAdded,
@@ -32,8 +32,8 @@ from alloy_nb.providers import Anthropic
 from alloy_nb.providers.base import ModelOptions, ModelRequest, ToolSpec
 from tests.oracles.invariants import check_anthropic
 from tests.oracles.strict import validate_anthropic
-from tests.providers.wires import ANTHROPIC, URL, blocks, body, decode
-from tests.servers.wire import anthropic_event
+from tests.providers.wires import ANTHROPIC, URL, anthropic_pieces, blocks, body, decode, same
+from tests.servers.wire import Call, Reply, Say, Think, anthropic_event, anthropic_events
 
 TEXT = {"type": "text", "text": ""}
 THINK = {"type": "thinking", "thinking": "", "signature": ""}
@@ -441,6 +441,67 @@ def test_a_delta_without_a_start_is_not_lost():
     assert decode(ANTHROPIC, stream).message.text == "x"
 
 
+def test_unknown_events_and_deltas_of_anthropic_are_ignored():
+    good = anthropic_events(Reply([Think("Hm."), Say("Voilà."), Call("read", {})]))
+    odd = [
+        anthropic_event("content_block_magic", index=0),
+        anthropic_event("content_block_delta", index=0, delta={"type": "smell_delta", "x": 1}),
+        anthropic_event("content_block_delta", index=77, delta={"type": "smell_delta", "x": 1}),
+        anthropic_event("content_block_stop", index=99),
+    ]
+    noisy = b"".join([*good[:3], *odd, *good[3:]])
+    assert same(decode(ANTHROPIC, noisy), decode(ANTHROPIC, b"".join(good)))
+
+
+@pytest.mark.parametrize("error", [None, "x", 3, [], {}, {"type": 5, "message": 6}, {"type": []}])
+def test_an_anthropic_error_event_of_any_shape_fails_the_reply(error):
+    decoded = decode(ANTHROPIC, anthropic_event("error", error=error))
+    assert isinstance(decoded.fault, ServerFault)
+    assert str(decoded.fault)
+
+
+def test_halves_of_a_character_anywhere_else_are_replaced():
+    start = {"type": "tool_use", "id": "c\ud83d", "name": "f\ude00", "input": {}}
+    decoded = decode(ANTHROPIC, anthropic_pieces(start, []))
+    assert decoded.message.model_dump_json()
+
+
+def test_half_a_character_in_a_citation_is_replaced():
+    citation = {"type": "web_search_result_location", "url": "http://x", "title": "a\ud83d"}
+    deltas = [
+        {"type": "text_delta", "text": "a"},
+        {"type": "citations_delta", "citation": citation},
+    ]
+    decoded = decode(ANTHROPIC, anthropic_pieces({"type": "text", "text": ""}, deltas))
+    assert decoded.message.content[0].citations[0].title == "a\ufffd"
+    assert decoded.message.model_dump_json()
+
+
+def mixed(kind: str, *deltas: dict[str, Any]) -> Message:
+    """Return the message of a block whose deltas are of other kinds, mixed up by a proxy."""
+    start = {"type": kind, "id": "c1", "name": "f", "input": {}, "thinking": "", "signature": ""}
+    said = {"type": "text", "text": ""}
+    more = ({"type": "text_delta", "text": "after"},)
+    return decode(ANTHROPIC, blocks((start, deltas), (said, more))).message
+
+
+@pytest.mark.parametrize("kind", ["tool_use", "thinking", "hologram"])
+def test_text_within_a_block_of_another_kind_is_not_lost(kind):
+    said = [{"type": "text_delta", "text": piece} for piece in ("so ", "it is")]
+    assert mixed(kind, *said).text.startswith("so it is")
+
+
+def test_thoughts_within_a_text_are_thoughts():
+    made = mixed("text", {"type": "thinking_delta", "thinking": "hm"})
+    assert (made.thinking, made.text) == ("hm", "after")
+
+
+@pytest.mark.parametrize("kind", ["text", "thinking", "hologram"])
+def test_arguments_within_another_block_are_no_part_of_it(kind):
+    made = mixed(kind, {"type": "input_json_delta", "partial_json": '{"a": 1}'})
+    assert (made.text, made.thinking) == ("after", "")
+
+
 def test_events_named_by_the_sse_field_alone_are_understood():
     stream = blocks(said("Hello"))
     bare = stream.replace(b'"type":"content_block_delta",', b"").replace(
@@ -522,9 +583,20 @@ def test_a_limit_that_leaves_no_room_to_think_is_refused():
         asked(effort="low", max_output_tokens=1024)
 
 
-def test_temperature_goes_without_thinking_only():
-    assert asked(temperature=0.2)["temperature"] == 0.2
-    assert "temperature" not in asked(temperature=0.2, effort="low")
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-6"])
+@pytest.mark.parametrize("options", [{}, {"effort": "off"}])
+def test_temperature_goes_without_thinking(model, options):
+    wire = Anthropic(model, base_url=URL)
+    assert body(wire, temperature=0.2, **options)["temperature"] == 0.2
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-6"])
+@pytest.mark.parametrize("options", [{"effort": "low"}, {"thinking_budget": 2000}])
+def test_a_temperature_for_a_model_that_thinks_is_refused_and_not_left_out(model, options):
+    wire = Anthropic(model, base_url=URL)
+    with pytest.raises(ConfigError, match=r"temperature=0\.2"):
+        body(wire, temperature=0.2, **options)
+    assert body(wire, temperature=1.0, **options)["temperature"] == 1.0  # its own
 
 
 def test_texts_to_stop_at_are_sent():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from alloy_nb.errors import ConfigError, ServerFault, StreamTruncated
+from alloy_nb.errors import ConfigError, Overloaded, RateLimited, ServerFault, StreamTruncated
 from alloy_nb.events import BlockStarted, ReplyStarted, ToolInputDelta
 from alloy_nb.messages import (
     Document,
@@ -29,6 +29,7 @@ from alloy_nb.providers.base import ModelOptions, ModelRequest, ToolSpec
 from tests.oracles.invariants import check_chat
 from tests.oracles.strict import validate_chat
 from tests.providers.wires import CHAT, URL, body, chunks, data, decode
+from tests.servers.wire import Reply, chat_chunk
 
 
 def reply(*deltas: dict[str, Any], **more: Any):
@@ -371,6 +372,32 @@ def test_an_error_beside_choices_fails_the_reply():
     assert "lost" in str(decoded.fault)
 
 
+@pytest.mark.parametrize(
+    ("error", "cause", "status"),
+    [
+        ({"message": "slow down", "code": 429}, RateLimited, 429),
+        ({"message": "slow down", "code": "429"}, RateLimited, 429),
+        ({"message": "busy", "type": "overloaded_error"}, Overloaded, None),
+        ({"message": "Provider returned error", "code": 502}, ServerFault, 502),
+        ({"message": "?"}, ServerFault, None),
+        ("a string", ServerFault, None),
+        ({}, None, None),
+        ([], None, None),
+        ([{"message": "list"}], ServerFault, None),
+        (17, ServerFault, None),
+    ],
+)
+def test_an_error_in_a_chat_stream_fails_it_by_its_kind(error, cause, status):
+    head = chat_chunk(Reply([]), choices=[{"index": 0, "delta": {"content": "a"}}])
+    decoded = decode(CHAT, head + data({"error": error}))
+    if cause is None:
+        assert isinstance(decoded.fault, StreamTruncated)
+    else:
+        assert type(decoded.fault) is cause
+        assert decoded.fault.status == status
+    assert decoded.builder.partial().text == "a"
+
+
 def test_done_without_a_reason_to_stop_is_a_cut_reply():
     assert isinstance(decode(CHAT, chunks({"content": "a"}, finish=None)).fault, StreamTruncated)
 
@@ -423,13 +450,11 @@ def test_a_choice_of_tools_is_sent(choice, sent):
     assert asked(tools=(TOOL,), tool_choice=choice)["tool_choice"] == sent
 
 
-@pytest.mark.parametrize(("effort", "sent"), [("low", "low"), ("high", "high"), ("max", "high")])
+@pytest.mark.parametrize(
+    ("effort", "sent"), [("off", "none"), ("low", "low"), ("high", "high"), ("max", "high")]
+)
 def test_effort_is_sent(effort, sent):
     assert asked(effort=effort)["reasoning_effort"] == sent
-
-
-def test_effort_off_is_not_sent():
-    assert "reasoning_effort" not in asked(effort="off")
 
 
 def test_quirks_name_the_limit_and_hold_back_what_a_server_refuses():

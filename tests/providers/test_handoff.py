@@ -20,14 +20,16 @@ from alloy_nb.messages import (
     assistant,
     user,
 )
-from alloy_nb.providers import OpenAICompat
+from alloy_nb.providers import Anthropic, Gemini, OpenAI, OpenAICompat
 from alloy_nb.providers.handoff import UNKNOWN, EncodedHistory, prepare
 from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.providers.wire_json import mended
 from tests.oracles.invariants import check_anthropic, check_chat
 from tests.oracles.strict import validate_anthropic, validate_chat
 from tests.providers.histories import HISTORIES, MESSAGES, signed
-from tests.providers.wires import ANTHROPIC, CHAT, URL, body
+from tests.providers.wires import ANTHROPIC, CHAT, URL, ask, body
+from tests.servers.sse import Server, stream
+from tests.servers.wire import Reply, Say, anthropic_events
 
 MISTRAL = OpenAICompat("m", URL, name="mistral")
 MISTRAL.quirks = type(CHAT.quirks)(call_id=r"[a-zA-Z0-9]{9}", call_id_length=9)
@@ -265,6 +267,72 @@ def test_thinking_of_another_vendor_is_not_sent():
         origin=Origin(provider="demo", model="demo"),
     )
     assert content(judge(ANTHROPIC, [user("x"), made]))[1] == ("assistant", ["text"])
+
+
+SIGNED: dict[str, tuple[Any, list[Any]]] = {
+    "anthropic": (
+        Anthropic,
+        [
+            Thinking(text="hm", replay={"signature": "SECRET"}),
+            Thinking(redacted=True, replay={"type": "redacted_thinking", "data": "SECRET"}),
+            Opaque(vendor="anthropic", raw={"type": "container_upload", "file_id": "SECRET"}),
+        ],
+    ),
+    "openai": (
+        OpenAI,
+        [
+            Thinking(
+                text="hm",
+                replay={
+                    "type": "reasoning",
+                    "id": "rs_1",
+                    "summary": [],
+                    "encrypted_content": "SECRET",
+                },
+            ),
+            Opaque(vendor="openai", raw={"type": "compaction", "encrypted_content": "SECRET"}),
+        ],
+    ),
+    "gemini": (
+        Gemini,
+        [
+            Thinking(text="hm", replay={"thoughtSignature": "SECRET"}),
+            ToolCall(id="c1", name="f", replay={"thoughtSignature": "SECRET"}),
+            Opaque(vendor="gemini", raw={"executableCode": {"code": "SECRET"}}),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "blocks"), SIGNED.values(), ids=SIGNED.keys())
+@pytest.mark.parametrize("block", range(3))
+def test_what_a_vendor_signed_goes_back_to_the_host_that_signed_it_alone(make, blocks, block):
+    here, there = make("m", base_url=URL), make("m", base_url="https://gateway.example")
+    signed_block = blocks[block % len(blocks)]
+    origin = Origin(provider=here.name, model="m", host=here.host)
+    history = [user("x"), Message(role="assistant", content=(signed_block, Text(text="a")))]
+    history[1] = history[1].model_copy(update={"origin": origin})
+    answer = [user(ToolResult(call_id="c1"))] if isinstance(signed_block, ToolCall) else []
+    assert "SECRET" in json.dumps(body(here, *history, *answer, user("y")))
+    assert "SECRET" not in json.dumps(body(there, *history, *answer, user("y")))
+
+
+def test_what_came_from_an_unknown_host_goes_by_its_vendor():
+    made = Message(
+        role="assistant",
+        content=(Thinking(text="hm", replay={"signature": "s"}), Text(text="a")),
+        origin=Origin(provider="anthropic", model="a"),
+    )
+    assert content(judge(ANTHROPIC, [user("x"), made]))[1] == ("assistant", ["thinking", "text"])
+
+
+@pytest.mark.parametrize("begins", [b"", b"message_start"], ids=["no start", "a start"])
+def test_a_reply_says_where_it_came_from(begins):
+    reply = anthropic_events(Reply([Say("hi")]))
+    events = reply if begins else reply[1:]
+    with Server(stream(events)) as server:
+        made = ask(Anthropic("m", base_url=server.url.replace("//", "//me:hunter2secret@")))
+    assert made.message.origin.host == server.url.removeprefix("http://")
 
 
 def test_a_call_of_another_vendor_keeps_its_arguments_and_loses_its_marks():

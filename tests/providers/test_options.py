@@ -94,6 +94,12 @@ def test_an_effort_on_a_model_that_cannot_think_is_refused(spec, words):
     refused(spec, words, effort="high")
 
 
+@pytest.mark.parametrize("effort", ["off", "low"])
+@pytest.mark.parametrize("spec", ["mistral/m", "deepseek/deepseek-reasoner"])
+def test_a_server_that_cannot_be_told_is_not_told_in_silence(spec, effort):
+    refused(spec, "how much to think", effort=effort)
+
+
 @pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-fable-5", "claude-opus-4-7"])
 def test_a_budget_on_a_model_that_decides_itself_is_refused(model):
     refused(f"anthropic/{model}", "takes an effort", thinking_budget=2000)

@@ -208,6 +208,14 @@ def test_after_the_same_model_elsewhere_answered_everything_is_sent():
         assert words(sent(here, 2)) == ["one", "answer 1", "two", "answer 2", "three"]
 
 
+def test_a_history_that_was_kept_is_not_gone_on_from_at_another_host():
+    with Server(answer(1)) as here, Server(answer(2)) as there:
+        first = al.run("one", provider=model(here), store=True)
+        kept = {"messages": first.messages, "provider_state": first.metadata["provider_state"]}
+        al.run("two", provider=model(there), store=True, **kept)
+        assert "previous_response_id" not in sent(there, 1)
+
+
 def test_an_edited_history_is_sent_whole():
     with Server(answer(1), answer(2)) as server:
         talk = session(server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,18 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alloy_nb.errors import (
-    AuthFailed,
-    BadRequest,
     ConfigError,
-    ContextOverflow,
-    Overloaded,
-    ProviderError,
-    QuotaExceeded,
-    RateLimited,
-    ServerFault,
     StateLost,
     StreamTruncated,
-    TimedOut,
 )
 from alloy_nb.messages import (
     Document,
@@ -42,10 +32,9 @@ from alloy_nb.providers import OpenAI
 from alloy_nb.providers.base import EFFORTS, ModelOptions, ModelRequest, ToolSpec
 from tests.oracles.strict import validate_responses
 from tests.providers.histories import HISTORIES
-from tests.providers.responses_streams import check_items, message, stream
-from tests.providers.wires import GROK, RESPONSES, URL, ask, body, collect
+from tests.providers.responses_streams import check_items
+from tests.providers.wires import GROK, RESPONSES, URL, ask, body
 from tests.servers.sse import Server, json_answer
-from tests.servers.sse import stream as answer
 
 TOOL = ToolSpec("bash", "Run.", {"type": "object", "properties": {}})
 OURS = Origin(provider="openai", model="m", response_id="resp_1")
@@ -284,11 +273,6 @@ def test_more_headers_go_along():
     )
 
 
-def test_a_server_of_ones_own_needs_no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    assert "authorization" not in headers_of(OpenAI("m", base_url="http://h:1/v1"))
-
-
 def test_the_vendor_itself_needs_a_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
@@ -503,117 +487,14 @@ def test_any_options_make_a_request_that_the_vendor_takes(effort, data):
 # --- failures -------------------------------------------------------------------------------------
 
 
-def oops(kind: str, message_: str, code: Any = None) -> dict[str, Any]:
-    return {"error": {"type": kind, "message": message_, "code": code, "param": None}}
-
-
 GONE = "Previous response with id 'resp_1' not found."
 STATUSES = {
-    "400": (400, oops("invalid_request_error", "bad field"), BadRequest),
-    "400 too long": (
-        400,
-        oops("invalid_request_error", "?", "context_length_exceeded"),
-        ContextOverflow,
-    ),
-    "400 too long in words": (
-        400,
-        oops("invalid_request_error", "it exceeds the context window"),
-        ContextOverflow,
-    ),
-    "400 gone": (
-        400,
-        oops("invalid_request_error", GONE, "previous_response_not_found"),
-        StateLost,
-    ),
-    "404 gone in words": (404, oops("invalid_request_error", GONE), StateLost),
-    "404 gone at xAI": (
-        404,
-        {"code": "not-found", "error": "Response with id=abc not found"},
-        StateLost,
-    ),
-    "401": (401, oops("invalid_request_error", "Incorrect API key", "invalid_api_key"), AuthFailed),
-    "403": (403, oops("permission_error", "no"), AuthFailed),
-    "404": (
-        404,
-        oops("invalid_request_error", "The model `x` does not exist", "model_not_found"),
-        BadRequest,
-    ),
-    "429": (429, oops("requests", "slow down", "rate_limit_exceeded"), RateLimited),
-    "429 without money": (
-        429,
-        oops("insufficient_quota", "no money", "insufficient_quota"),
-        QuotaExceeded,
-    ),
-    "500": (500, oops("server_error", "broke", "server_error"), ServerFault),
-    "503": (503, oops("service_unavailable_error", "busy"), Overloaded),
-    "504": (504, {}, TimedOut),
+    "404 in words": (404, {"error": {"type": "invalid_request_error", "message": GONE}}),
+    "404 at xAI": (404, {"code": "not-found", "error": "Response with id=abc not found"}),
 }
 
 
-@pytest.mark.parametrize(("status", "answered", "cause"), STATUSES.values(), ids=STATUSES.keys())
-def test_each_status_has_a_type(status, answered, cause):
-    refusal = json_answer(answered, status=status, headers=[("x-request-id", "req_7")])
-    with Server(refusal) as server, pytest.raises(ProviderError) as caught:
+@pytest.mark.parametrize(("status", "answered"), STATUSES.values(), ids=STATUSES.keys())
+def test_a_stored_reply_that_is_gone_is_told_apart_by_words(status, answered):
+    with Server(json_answer(answered, status=status)) as server, pytest.raises(StateLost):
         ask(OpenAI("scripted-1", base_url=server.url))
-    assert type(caught.value) is cause
-    assert (caught.value.status, caught.value.request_id) == (status, "req_7")
-    assert (caught.value.provider, caught.value.model) == ("openai", "scripted-1")
-
-
-def test_a_reply_arrives_over_the_network():
-    with Server(answer([stream(message("Hello there"))])) as server:
-        reply = ask(OpenAI("scripted-1", base_url=server.url))
-    assert reply.message.text == "Hello there"
-    assert server.requests[0].path == "/v1/responses"
-
-
-def test_leaving_a_reply_closes_its_connection():
-    from alloy_nb.providers.http import close_clients
-    from tests.servers.sse import STALL
-
-    begun = stream(message("Hello there")).split(b"event: response.output_text.done")[0]
-
-    async def go(url: str) -> None:
-        events = OpenAI("m", base_url=url).stream(ModelRequest([user("hi")]))
-        await anext(events)
-        await events.aclose()
-        await close_clients()
-
-    with Server(answer([begun, STALL])) as server:
-        asyncio.run(go(server.url))
-        server.requests[0].wait_closed()
-
-
-def test_a_reply_that_breaks_keeps_what_had_arrived():
-    from alloy_nb.providers.http import close_clients
-    from tests.servers.sse import RESET
-
-    begun = stream(message("Hello there")).split(b"event: response.output_text.done")[0]
-
-    async def go(url: str) -> list[Any]:
-        seen: list[Any] = []
-        with pytest.raises(StreamTruncated):
-            async for event in OpenAI("m", base_url=url).stream(ModelRequest([user("hi")])):
-                seen.append(event)
-        await close_clients()
-        return seen
-
-    with Server(answer([begun, RESET])) as server:
-        seen = asyncio.run(go(server.url))
-    assert "".join(getattr(e, "text", "") for e in seen) == "Hello there"
-
-
-def test_collecting_is_the_same_as_decoding():
-    from tests.providers.wires import decode
-
-    data = stream(message("Hello there"))
-
-    async def go(url: str) -> list[Any]:
-        from alloy_nb.providers.http import close_clients
-
-        got = await collect(OpenAI("scripted-1", base_url=url))
-        await close_clients()
-        return got
-
-    with Server(answer([data])) as server:
-        assert asyncio.run(go(server.url)) == decode(RESPONSES, data).events

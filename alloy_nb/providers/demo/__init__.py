@@ -63,6 +63,7 @@ class Demo(Anthropic):
 
     name: ClassVar[str] = "demo"
     key_variable: ClassVar[str | None] = None
+    base_url_variable: ClassVar[str | None] = None
     # A name that never resolves: whatever goes wrong, nothing leaves this machine.
     default_base_url: ClassVar[str] = "http://demo.invalid"
     context_window: ClassVar[int] = 200_000
