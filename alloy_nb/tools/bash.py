@@ -5,7 +5,8 @@ Four promises:
 1. It comes back: when bash ends, at the timeout, or when the call is cancelled, whatever processes
    were started and whatever they do with signals, sessions and pipes.
 2. Nothing stays: every process of the command gets TERM, and KILL a second later. On Linux this
-   includes daemons in sessions of their own; elsewhere the process group alone.
+   includes daemons in sessions of their own, but for one that also drops its environment and
+   closes all that it inherited; elsewhere the process group alone.
 3. Memory is bounded: the first and last 15,000 characters of the output are kept.
 4. Variables that are named like keys are not in the command's environment.
 

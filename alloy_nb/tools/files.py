@@ -79,12 +79,12 @@ class Folder:
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
         """Return a descriptor of the file; a link raises `OSError`."""
         flags |= _PLAIN | _NOFOLLOW
-        return os.open(self._spell(name), flags, mode, dir_fd=self.descriptor)
+        return os.open(self.spell(name), flags, mode, dir_fd=self.descriptor)
 
     def status(self, name: str) -> os.stat_result | None:
         """Return what is there, a link as a link, or ``None`` where nothing is."""
         try:
-            return os.stat(self._spell(name), dir_fd=self.descriptor, follow_symlinks=False)
+            return os.stat(self.spell(name), dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
@@ -92,18 +92,19 @@ class Folder:
         """Return whether the file's mode lets us write it."""
         if os.access not in os.supports_dir_fd:
             return os.access(self.path / name, os.W_OK)
-        return os.access(self._spell(name), os.W_OK, dir_fd=self.descriptor)
+        return os.access(self.spell(name), os.W_OK, dir_fd=self.descriptor)
 
     def replace(self, source: str, target: str) -> None:
         """Rename a file over another."""
         where = self.descriptor
-        os.replace(self._spell(source), self._spell(target), src_dir_fd=where, dst_dir_fd=where)
+        os.replace(self.spell(source), self.spell(target), src_dir_fd=where, dst_dir_fd=where)
 
     def unlink(self, name: str) -> None:
         """Delete a file."""
-        os.unlink(self._spell(name), dir_fd=self.descriptor)
+        os.unlink(self.spell(name), dir_fd=self.descriptor)
 
-    def _spell(self, name: str) -> str:
+    def spell(self, name: str) -> str:
+        """Return a name as calls with this folder's descriptor take it, or without one."""
         return name if self.descriptor is not None else os.fspath(self.path / name)
 
 
