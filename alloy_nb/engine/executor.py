@@ -1,27 +1,36 @@
 """Runs the calls of one message: asks first, then side by side, and answers in their order.
 
-Every call gets exactly one result, whatever happens to it: an unknown name, arguments that are not
-valid, a refusal, an exception, ``sys.exit``, a time limit, an interrupt.
+The order, for all calls of the message:
+
+1. Middleware looks at each (`before_tool_call`): it may block it, or change its arguments.
+2. The policy decides about each that could run, and perhaps asks a person about it.
+3. What may run runs: tools that must be alone one after another, then the others side by side.
+
+So nothing has started while anyone can still stop all of it. Every call gets exactly one result,
+whatever happens to it: an unknown name, arguments that are not valid, a refusal, an exception,
+``sys.exit``, a value whose ``repr`` hangs, a time limit, an interrupt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.approval import Decision
-from alloy_nb.engine.middleware import Middleware, around_tool
+from alloy_nb.engine.logs import log
+from alloy_nb.engine.middleware import Block, HookContext, Middleware, around_tool
 from alloy_nb.engine.run import Run, ToolRecord
-from alloy_nb.engine.tool import Tool, ToolContext, content_of
+from alloy_nb.engine.tool import Tool, ToolContext, ask_anew, content_of
 from alloy_nb.engine.workers import in_thread
-from alloy_nb.errors import Halted, ToolError
+from alloy_nb.errors import AlloyError, ConfigError, Halted, ToolError
 from alloy_nb.events import ApprovalAsked, ToolFinished, ToolProgress, ToolStarted
 from alloy_nb.messages import Document, Image, Text, ToolCall, ToolResult
 from alloy_nb.providers.handoff import INTERRUPTED, NOT_STARTED, REJECTED
@@ -29,9 +38,15 @@ from alloy_nb.secrets import redact
 
 __all__ = ["Executor"]
 
-log = logging.getLogger("alloy_nb")
-
 Approve = Callable[[ToolCall, Tool], Awaitable[Decision]]
+Output = tuple[tuple[Text | Image | Document, ...], Any, bool]
+
+# No model reads more at once, and no vendor takes a much longer request.
+_LONGEST = 2_000_000
+# To ask anything else of a value may run code of the user's.
+_TOLD_AT_ONCE = (str, type(None))
+# Longer than any key, so that one which is cut in two is cut away.
+_MARGIN = 4_096
 
 
 @dataclass(slots=True)
@@ -40,6 +55,7 @@ class _Pending:
 
     call: ToolCall
     tool: Tool | None
+    blocked: Block | None = None
     result: ToolResult | None = None
     started: float | None = None
     seconds: float = 0.0
@@ -87,6 +103,7 @@ class Executor:
             Halted: A middleware ended the run.
         """
         self._pending = [_Pending(call, self._tools.get(call.name)) for call in calls]
+        await self._look(calls)
         runnable = [pending for pending in self._pending if self._is_runnable(pending)]
         for pending in runnable:
             await self._ask(pending)
@@ -100,6 +117,7 @@ class Executor:
             await self._one(beside[0])
         elif beside:
             await self._side_by_side(beside)
+        await self._tell()
 
     def results(self) -> list[ToolResult]:
         """Return one result for each call, in the model's order.
@@ -114,10 +132,61 @@ class Executor:
 
     # --- before it runs -------------------------------------------------------------------------
 
+    async def _look(self, calls: Sequence[ToolCall]) -> None:
+        """Let middleware look at all calls; nothing has an outcome before all were looked at."""
+        if not self._middleware:
+            return
+        context = HookContext(self._run, self._context.values)
+        for layer in self._middleware:
+            await layer.after_tool_request(calls, context)
+        for pending in self._pending:
+            await self._look_at(pending)
+
+    async def _look_at(self, pending: _Pending) -> None:
+        made = pending.call.model_copy(deep=True)
+        context = HookContext(self._run, self._context.values, made, pending.tool)
+        edited = False
+        for layer in self._middleware:
+            # A copy each: what is changed in place and not returned is not kept, and the message
+            # in the history stays as the model made it.
+            given = pending.call.model_copy(deep=True)
+            try:
+                answer = await layer.before_tool_call(given, context)
+            except AlloyError:
+                raise
+            except Exception as error:  # a check that failed has not allowed anything
+                log.exception("A middleware failed before %s", pending.call.name)
+                answer = Block(f"A check of this call failed: {_described(error)}")
+            if isinstance(answer, Block):
+                pending.blocked = pending.blocked or answer
+            elif answer is not None and not edited and pending.blocked is None:
+                pending.call, edited = _same(pending.call, answer), True
+
+    async def _tell(self) -> None:
+        """Let middleware hear the results, and answer other ones in their place."""
+        if not self._middleware:
+            return
+        context = HookContext(self._run, self._context.values)
+        for layer in self._middleware:
+            results = self.results()
+            changed = await layer.after_tool_execution(results, context)
+            if changed is None:
+                continue
+            if [r.call_id for r in changed] != [r.call_id for r in results]:
+                raise ConfigError(
+                    "after_tool_execution has to return one result for each call, in their order."
+                )
+            for pending, result in zip(self._pending, changed, strict=True):
+                pending.result = result
+
     def _is_runnable(self, pending: _Pending) -> bool:
         """Answer a call that cannot run at all with what is wrong with it."""
         call = pending.call
-        if call.invalid is not None:
+        if pending.blocked is not None:
+            # Whoever watches sees it as a call that began and failed at once.
+            self._run.emit(ToolStarted(call))
+            text = f"Blocked: {pending.blocked.reason}"
+        elif call.invalid is not None:
             cut = call.invalid if len(call.invalid) <= 500 else f"{call.invalid[:500]}..."
             text = f"The arguments are not a JSON object, so {call.name} did not run: {cut}"
         elif pending.tool is None:
@@ -139,6 +208,14 @@ class Executor:
         if tool.risk != "read":
             self._run.emit(ApprovalAsked(call, subject))
         decision = await self._approve(call, tool)
+        log.info(
+            "approval: run=%s name=%s id=%s risk=%s allowed=%s",
+            self._run.correlation_id,
+            call.name,
+            call.id,
+            tool.risk,
+            decision.allowed,
+        )
         if not decision.allowed:
             reason = f" {decision.reason}" if decision.reason else ""
             self._settle(pending, _error(call, f"{REJECTED}{reason}"))
@@ -161,27 +238,27 @@ class Executor:
         self._run.emit(ToolStarted(pending.call))
 
         async def core(call: ToolCall) -> ToolResult:
-            result, pending.data = await self._call(call)
+            result, pending.data = await self._call(pending, _same(pending.call, call))
             return result
 
         try:
             result = await around_tool(self._middleware, core)(pending.call)
+            result = _answering(pending.call, result)
         except (asyncio.CancelledError, Halted):
             raise
-        except Exception as error:  # a middleware's fault must not leave a call unanswered
+        except BaseException as error:  # a middleware's fault must not leave a call unanswered
             log.exception("A middleware failed around %s", pending.call.name)
-            result = _error(pending.call, f"Tool crashed: {type(error).__name__}: {error}")
+            result = _error(pending.call, f"Tool crashed: {_described(error)}")
         self._settle(pending, result)
 
-    async def _call(self, call: ToolCall) -> tuple[ToolResult, Any]:
+    async def _call(self, pending: _Pending, call: ToolCall) -> tuple[ToolResult, Any]:
         tool = self._tools[call.name]
         limit = self._limit(tool)
         timer = asyncio.timeout(limit)
         try:
-            run = tool.bind(call.input, self._context_for(call, limit))
+            run = tool.bind(call.input, self._context_for(pending, limit))
             async with timer:
-                value = await self._value(tool, run)
-            content, data, is_error = content_of(value)
+                content, data, is_error = await self._output(tool, run)
         except ToolError as error:
             return _error(call, str(error)), None
         except BaseException as error:  # also SystemExit: a tool must not end the kernel
@@ -191,8 +268,10 @@ class Executor:
                 text = f"Tool crashed: {call.name} ran into its limit of {limit:.3g} s."
                 return _error(call, text), None
             log.debug("Tool %s failed", call.name, exc_info=True)
-            return _error(call, f"Tool crashed: {type(error).__name__}: {error}"), None
-        parts = tuple(_bounded(part, tool.max_result_chars) for part in content)
+            return _error(call, f"Tool crashed: {_described(error)}"), None
+        # What went wrong is told whole.
+        longest = None if is_error else tool.max_result_chars
+        parts = tuple(_bounded(part, longest) for part in content)
         result = ToolResult(call_id=call.id, name=call.name, content=parts, is_error=is_error)
         return result, data
 
@@ -204,21 +283,29 @@ class Executor:
         left = max(0.0, self._deadline - time.monotonic())
         return left if limit is None else min(limit, left)
 
-    async def _value(self, tool: Tool, run: Callable[[], Any]) -> Any:
+    async def _output(self, tool: Tool, run: Callable[[], Any]) -> Output:
+        """Call the tool and describe its value, where a ``repr`` that hangs holds up nobody."""
+        value: Any
         if tool.is_async:
-            return await run()
-        if tool.main_thread:
-            return await portal.on_host(run)
-        return await in_thread(run)
+            value = await run()
+        else:
+            work = partial(_described_value, run)
+            value = await (portal.on_host(work) if tool.main_thread else in_thread(work))
+            if isinstance(value, _Described):
+                return value.output
+            value = await value
+        if type(value) in _TOLD_AT_ONCE:
+            return content_of(value)
+        described: Output = await in_thread(partial(content_of, value))
+        return described
 
-    def _context_for(self, call: ToolCall, limit: float | None) -> ToolContext:
+    def _context_for(self, pending: _Pending, limit: float | None) -> ToolContext:
         loop = asyncio.get_running_loop()
-
-        pending = next((p for p in self._pending if p.call.id == call.id), None)
+        call = pending.call
 
         def tell(text: str) -> None:
             # A thread that was given up goes on, and has nothing to say any more.
-            if (pending is None or pending.result is None) and not self._run.done:
+            if pending.result is None and not self._run.done:
                 self._run.emit(ToolProgress(call.id, redact(text)))
 
         def progress(text: str) -> None:
@@ -231,13 +318,66 @@ class Executor:
             progress=progress,
             on_main=portal.on_host,
             deadline=None if limit is None else time.monotonic() + limit,
+            ask=ask_anew(self._approve, call, self._tools[call.name]),
         )
 
     def _settle(self, pending: _Pending, result: ToolResult) -> None:
         if pending.started is not None:
             pending.seconds = time.monotonic() - pending.started
         pending.result = result
+        log.debug(
+            "tool: run=%s name=%s id=%s outcome=%s seconds=%.3f",
+            self._run.correlation_id,
+            pending.call.name,
+            pending.call.id,
+            "error" if result.is_error else "ok",
+            pending.seconds,
+        )
         self._run.emit(ToolFinished(pending.call, result, pending.seconds, pending.data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What a plain tool returned, as blocks; an awaitable that it returned stays one."""
+
+    output: Output
+
+
+def _described_value(run: Callable[[], Any]) -> Any:
+    value = run()
+    return value if inspect.isawaitable(value) else _Described(content_of(value))
+
+
+def _described(error: BaseException) -> str:
+    """Return an error's type and text; the text is made by code of the user's, which may fail."""
+    try:
+        text = str(error)
+    except BaseException as failure:  # its type is all that can be said
+        text = f"its text could not be made ({type(failure).__name__})"
+    return f"{type(error).__name__}: {text}"
+
+
+def _same(call: ToolCall, edited: ToolCall) -> ToolCall:
+    """Return an edited call, if it is the same call still.
+
+    Raises:
+        ConfigError: Its id or its name was changed.
+    """
+    if (call.id, call.name) != (edited.id, edited.name):
+        raise ConfigError(
+            f"A middleware may change the input of a call, not its id or name: {call.name} became "
+            f"{edited.name}."
+        )
+    return edited
+
+
+def _answering(call: ToolCall, result: object) -> ToolResult:
+    """Return what a middleware answered as the result of this call."""
+    if not isinstance(result, ToolResult):
+        raise TypeError(f"a middleware answered with {type(result).__name__}, not a ToolResult")
+    if result.call_id == call.id and result.name == call.name:
+        return result
+    return result.model_copy(update={"call_id": call.id, "name": call.name})
 
 
 def _is_cancellation(error: BaseException, tool: Tool) -> bool:
@@ -257,7 +397,7 @@ def _subject(tool: Tool, call: ToolCall) -> str:
 
 
 def _error(call: ToolCall, text: str) -> ToolResult:
-    content = (Text(text=redact(text)),)
+    content = (_bounded(Text(text=text), None),)
     return ToolResult(call_id=call.id, name=call.name, content=content, is_error=True)
 
 
@@ -280,10 +420,24 @@ def _record(pending: _Pending, result: ToolResult) -> ToolRecord:
 def _bounded(part: Text | Image | Document, limit: int | None) -> Text | Image | Document:
     if not isinstance(part, Text):
         return part
-    text = redact(part.text)
-    if limit is not None and len(text) > limit:
+    length = len(part.text)
+    asked = isinstance(limit, int) and limit >= 0
+    limit = min(limit, _LONGEST) if asked and limit is not None else _LONGEST
+    if length <= limit:
+        text = redact(part.text)
+    else:
         # The beginning says what it is, the end how it came out.
         head = limit * 4 // 5
-        cut = f"\n[... {len(text):,} characters, cut to {limit:,} ...]\n"
-        text = text[:head] + cut + text[len(text) - (limit - head) :]
-    return part if text is part.text else part.model_copy(update={"text": text})
+        cut = f"\n[... {length:,} characters, cut to {limit:,} ...]\n"
+        text = _begin(part.text, head) + cut + _end(part.text, limit - head)
+    return part if text == part.text else part.model_copy(update={"text": text})
+
+
+def _begin(text: str, size: int) -> str:
+    """Return the first characters without keys, also without half a key at the border."""
+    return redact(text[: size + _MARGIN])[:size]
+
+
+def _end(text: str, size: int) -> str:
+    masked = redact(text[max(0, len(text) - size - _MARGIN) :])
+    return masked[max(0, len(masked) - size) :]
