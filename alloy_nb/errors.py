@@ -17,7 +17,7 @@
           StateLost            the vendor no longer knows the reply to go on from
         StreamTruncated        the stream ended without its terminal event
       ToolError                raised by tool authors; its text goes to the model
-      Halted                   middleware ended the run, with a reason
+      Halted                   middleware or a guard ended the run, with a reason
       BudgetExceeded           the spend limit does not allow the next request
       SessionError             a session is busy, or its file cannot be read
       Interrupted              the person stopped the run (also a KeyboardInterrupt)
@@ -170,7 +170,7 @@ class ToolError(AlloyError):
 
 
 class Halted(AlloyError):
-    """A middleware ended the run."""
+    """A middleware ended the run, or the guard against a model in a circle."""
 
 
 class BudgetExceeded(AlloyError):

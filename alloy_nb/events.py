@@ -59,10 +59,11 @@ def _value(cls: type[_T]) -> type[_T]:
 
 @_value
 class ReplyStarted:
-    """The vendor began to answer; `id` is its name for the reply."""
+    """The vendor began to answer; `id` is its name for the reply, `host` where it was asked."""
 
     id: str | None = None
     model: str | None = None
+    host: str | None = None
 
 
 @_value
@@ -163,6 +164,8 @@ class RunStarted:
     prompt: Message | None
     provider: str
     model: str
+    correlation_id: str = ""
+    """What ties the run to the caller's own records; see `Run.correlation_id`."""
 
 
 @_value
@@ -184,10 +187,18 @@ class RetryScheduled:
 
 @_value
 class ContextCompacted:
-    """The history was shortened to fit: the number of messages before and after."""
+    """What is sent was shortened to fit: the number of messages before and after.
+
+    `how` is ``summary``, ``cleared`` (old results of tools) or ``truncated``. It was `forced` where
+    the model had refused the longer one. `usage` and `cost` are those of the summary.
+    """
 
     before: int
     after: int
+    how: str = "summary"
+    forced: bool = False
+    usage: Usage | None = None
+    cost: Cost | None = None
 
 
 @_value
@@ -233,10 +244,11 @@ class BudgetWarned:
 
 @_value
 class Delegated:
-    """An agent gave a task to another."""
+    """An event of another agent, which works for this one in the call `call_id`."""
 
-    to: str
-    prompt: str
+    agent: str
+    event: Event
+    call_id: str = ""
 
 
 @_value

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from alloy_nb.engine import portal
+from alloy_nb.engine import delegation, portal
 from alloy_nb.engine.approval import Approver, Policy, approver
-from alloy_nb.engine.budget import Budget
+from alloy_nb.engine.budget import Budget, UnknownPrice
+from alloy_nb.engine.checks import (
+    RUN_SETTINGS,
+    check_callback,
+    checked,
+    checked_run_setting,
+    wrong,
+)
+from alloy_nb.engine.compaction import Compaction
+from alloy_nb.engine.context import ContextFile, compose, discover
+from alloy_nb.engine.conversation import View
 from alloy_nb.engine.loop import drive
 from alloy_nb.engine.middleware import Middleware
 from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.engine.run import Result, Run
-from alloy_nb.engine.tool import Tool, as_tool
+from alloy_nb.engine.settings import gathered
+from alloy_nb.engine.structured import Structured
+from alloy_nb.engine.tool import Tool
 from alloy_nb.errors import ConfigError
 from alloy_nb.events import Event, TextDelta
 from alloy_nb.messages import Document, Image, Message, Text, user
-from alloy_nb.providers import provider as make_provider
-from alloy_nb.providers.base import EFFORTS, ModelOptions, Provider, ToolSpec
+from alloy_nb.providers.base import ModelOptions, Provider, ToolSpec
 
 __all__ = ["Agent", "Prompt", "arun", "astream", "run", "stream"]
 
@@ -43,6 +54,8 @@ class Agent:
             its tool. The default is *all*: whoever gives an agent a tool in a program means it to
             be used. The notebook's default is *ask*.
         budget: What may be spent, or ``None``. Agents that share one share its limit.
+        unknown_price: What happens under a limit where a model's price is unknown: ``refuse``
+            sends nothing, ``worst`` counts the dearest price of any model in the catalog.
         timeout: Seconds for a whole run, or ``None``.
         tool_timeout: Seconds for one call.
         retry: How often and how soon a request is sent again.
@@ -50,7 +63,17 @@ class Agent:
         working_directory: What the tools' relative paths are relative to.
         allowed_paths: Directories that file tools may touch; ``None`` is the working directory
             alone, an empty tuple everything.
-        context: Values for tools and middleware.
+        context: Values for tools and middleware. Some keys mean something: `request_id` and
+            `correlation_id` tie events to your own records, `allowed_paths` stands for the setting.
+        context_discovery: Whether the Markdown files of ``.alloy/context`` follow the system
+            prompt; they are read when this is set to ``True`` (see `engine.context`).
+        context_budget: Tokens that a conversation may have before it is shortened; ``None`` takes
+            the model's window, also of another model later, and 200,000 where that is unknown.
+        compaction: How it is shortened; a `Compaction`, or a mapping of its fields.
+        on_compaction: Called with the messages that a summary is about to stand for, and the run.
+        until_tool: What ends a run. A type, such as a pydantic model: a tool is made of it, the
+            run ends at its first valid call, and the value is `Result.output`. Or a tool's name:
+            the run does not end before that tool was called.
         model_metadata_overrides: Context windows by a model's name; see `catalog.context_window`.
         name: Names the agent in events.
     """
@@ -63,6 +86,7 @@ class Agent:
     options: ModelOptions = field(default_factory=ModelOptions)
     approve: Policy | Approver = "all"
     budget: Budget | None = None
+    unknown_price: UnknownPrice = "refuse"
     timeout: float | None = None
     tool_timeout: float | None = 120.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -70,16 +94,48 @@ class Agent:
     working_directory: Path = field(default_factory=Path)
     allowed_paths: tuple[Path, ...] | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    context_discovery: bool | tuple[ContextFile, ...] = False
+    context_budget: int | None = None
+    compaction: Compaction = field(default_factory=Compaction)
+    on_compaction: Callable[[list[Message], Run], object] | None = None
+    until_tool: Any = None
     model_metadata_overrides: Mapping[str, Any] = field(default_factory=dict)
     name: str = "agent"
 
     def __post_init__(self) -> None:
-        if self.max_turns < 0:
-            raise ConfigError(f"max_turns must not be negative, and it is {self.max_turns}.")
-        for name in ("timeout", "tool_timeout"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} must be a positive number of seconds, not {value!r}.")
+        for name, default in _DEFAULTS.items():
+            given = getattr(self, name)
+            if given is not default and (plain := checked(name, given)) is not given:
+                object.__setattr__(self, name, plain)
+        object.__setattr__(self, "until_tool", self._ending())
+        if self.allowed_paths is None and (paths := self.context.get("allowed_paths")) is not None:
+            object.__setattr__(self, "allowed_paths", checked("allowed_paths", paths))
+        if self.context_discovery is True:
+            found = discover(self.working_directory, home=self.context.get("home"))
+            object.__setattr__(self, "context_discovery", found)
+
+    def _ending(self) -> str | Structured | None:
+        """Return what ends a run: a tool that there is, or one that is made of a type."""
+        wanted, known = self.until_tool, self.tools_by_name
+        if wanted is None or isinstance(wanted, Structured):
+            return wanted
+        if isinstance(wanted, Tool) or inspect.isroutine(wanted):
+            wanted = str(getattr(wanted, "name", None) or getattr(wanted, "__name__", wanted))
+        if not isinstance(wanted, str):
+            return Structured.of(wanted, known)
+        if wanted not in known:
+            names = ", ".join(known) or "none"
+            raise ConfigError(
+                f"until_tool names the tool {wanted!r}, and there is no such tool. Use one of "
+                f"the tools ({names}), or give a type such as a pydantic model."
+            )
+        return wanted
+
+    @property
+    def instructions(self) -> str | None:
+        """What goes before every conversation: the system prompt, and what was discovered."""
+        found = self.context_discovery
+        return compose(self.system_prompt, found if isinstance(found, tuple) else ())
 
     @property
     def tools_by_name(self) -> dict[str, Tool]:
@@ -90,7 +146,16 @@ class Agent:
     def tool_specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of the tools."""
         return tuple(
-            ToolSpec(tool.name, tool.description, tool.input_schema)
+            ToolSpec(
+                tool.name,
+                tool.description,
+                tool.input_schema,
+                allowed_callers=tool.allowed_callers,
+                strict=tool.strict,
+                input_examples=tool.input_examples,
+                defer_loading=tool.defer_loading,
+                native=tool.native,
+            )
             for tool in self.tools_by_name.values()
         )
 
@@ -103,7 +168,7 @@ class Agent:
 
     def with_settings(self, **settings: Any) -> Agent:
         """Return a copy with other settings, in the words of `run`."""
-        return replace(self, **_settings(settings)) if settings else self
+        return replace(self, **gathered(settings, _FIELDS, self)) if settings else self
 
     def start(
         self,
@@ -112,13 +177,23 @@ class Agent:
         messages: Iterable[Message] = (),
         memory: dict[Any, Any] | None = None,
         provider_state: Mapping[str, Any] | None = None,
+        view: View | None = None,
     ) -> Run:
-        """Begin a run on the running loop and return it at once."""
+        """Begin a run on the running loop and return it at once.
+
+        Args:
+            prompt: What the user says now, or ``None`` to continue the history as it is.
+            messages: The conversation before.
+            memory: A mapping to hand in again with the next run of the same conversation: what was
+                encoded and measured of it is kept there.
+            provider_state: ``metadata["provider_state"]`` of the result before.
+            view: `view` of the result before: what is sent of a conversation that was shortened.
+        """
         history = list(messages)
         said = _message(prompt)
         if said is None and not history:
             raise ConfigError("There is nothing to answer: give a prompt, or messages=.")
-        one = Run(agent=self.name)
+        one = Run(agent=self.name, context=self.context)
         work = drive(
             one,
             self,
@@ -126,8 +201,15 @@ class Agent:
             prompt=said,
             memory={} if memory is None else memory,
             provider_state=provider_state,
+            view=view,
         )
         return one.start(work)
+
+    def as_tool(
+        self, name: str | None = None, description: str | None = None, **options: Any
+    ) -> Tool:
+        """Make this agent a tool of another one; see `alloy_nb.engine.delegation.as_tool`."""
+        return delegation.as_tool(self, name=name, description=description, **options)
 
     async def arun(self, prompt: Prompt | None = None, **more: Any) -> Result:
         """Run to the end and return the outcome."""
@@ -145,6 +227,8 @@ class Agent:
         on_event: Callable[[Event], object] | None = None,
         **more: Any,
     ) -> Result:
+        check_callback("on_text", on_text)
+        check_callback("on_event", on_event)
         async with self.start(prompt, **more) as one:
             with delivering(one, on_text, on_event):
                 return await one.result()
@@ -163,10 +247,11 @@ def run(prompt: Prompt | None = None, *, provider: str | Provider, **settings: A
         provider: ``"vendor/model"``, a model's name that the catalog knows, or a provider.
         settings: `messages`, a conversation to continue (with the `provider_state` that its last
             result's metadata holds, if any), and the settings of `Agent`, with `tools` as
-            functions too. Besides: `max_cost` in US dollars, the options of `ModelOptions`
-            (`max_output_tokens`, `effort`, `temperature`, `cache`, `web_search`, ...),
-            `extended_thinking={"budget_tokens": N}`, `max_retries`, and `api_key` and `base_url`
-            for a provider given as text.
+            functions too. Besides: `max_cost` in US dollars or `max_budget_cents`, the options of
+            `ModelOptions` (`max_output_tokens`, `effort`, `temperature`, `cache`, `web_search`,
+            `code_execution`, ...), `extended_thinking={"budget_tokens": N}`, `max_retries`,
+            `retry_backoff_ms`, `timeout_ms`, and `api_key` and `base_url` for a provider given as
+            text. `max_tokens` is another name of `context_budget`, not of `max_output_tokens`.
 
     Returns:
         The outcome. A request that failed has the status *error* and says why in `error`;
@@ -200,8 +285,8 @@ def stream(
     Both callbacks run on the caller's thread, in order; one that raises stops the run, and its
     exception is raised here.
     """
-    _check_callable("on_text", on_text)
-    _check_callable("on_event", on_event)
+    check_callback("on_text", on_text)
+    check_callback("on_event", on_event)
     agent, more = make_agent(provider, settings)
     return agent.run(prompt, on_text=on_text, on_event=on_event, **more)
 
@@ -215,8 +300,8 @@ async def astream(
     **settings: Any,
 ) -> Result:
     """Ask a model as `stream` does; awaitable in any event loop."""
-    _check_callable("on_text", on_text)
-    _check_callable("on_event", on_event)
+    check_callback("on_text", on_text)
+    check_callback("on_event", on_event)
     agent, more = make_agent(provider, settings)
     return await agent.arun(prompt, on_text=on_text, on_event=on_event, **more)
 
@@ -272,94 +357,18 @@ def delivering(
 
 # --- settings -----------------------------------------------------------------------------------
 
-_OPTIONS = tuple(f.name for f in fields(ModelOptions))
-_PROVIDER_SETTINGS = ("api_key", "base_url", "http_client")
 _FIELDS = tuple(f.name for f in fields(Agent))
-_EXTRA = ("extended_thinking", "max_cost", "max_retries")
-_RUN_SETTINGS = ("messages", "provider_state")
+# A field without a default has a marker here, which no value is.
+_DEFAULTS = {f.name: f.default for f in fields(Agent)}
 
 
 def make_agent(
     provider: str | Provider, settings: Mapping[str, Any]
 ) -> tuple[Agent, dict[str, Any]]:
     """Return an agent of these settings, and those that belong to one run of it."""
-    more = {name: settings[name] for name in _RUN_SETTINGS if name in settings}
+    more = {n: checked_run_setting(n, settings[n]) for n in RUN_SETTINGS if n in settings}
     rest = {name: value for name, value in settings.items() if name not in more}
-    return Agent(**_settings({"provider": provider, **rest})), more
-
-
-def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the settings of a run and turn them into an agent's fields.
-
-    Raises:
-        ConfigError: One of them is unknown, or not of the kind it has to be.
-    """
-    out = dict(settings)
-    own = {name: out.pop(name) for name in _PROVIDER_SETTINGS if out.get(name) is not None}
-    if "provider" in out:
-        out["provider"] = make_provider(out["provider"], **own)
-    if "extended_thinking" in out:
-        out["thinking_budget"] = _budget_tokens(out.pop("extended_thinking"))
-    options = {name: out.pop(name) for name in _OPTIONS if name in out}
-    for name in out:
-        if name not in (*_FIELDS, *_EXTRA):
-            raise ConfigError(_unknown(name))
-    if options:
-        _check_effort(options.get("effort"))
-        for name in ("stop", "include", "built_in_tools"):
-            if name in options:
-                value = options[name]
-                options[name] = (
-                    (value,) if isinstance(value, (str, Mapping)) else tuple(value or ())
-                )
-        out["options"] = ModelOptions(**options).over(out.get("options", ModelOptions()))
-    if "tools" in out:
-        out["tools"] = tuple(as_tool(candidate) for candidate in out["tools"] or ())
-    if (limit := out.pop("max_cost", None)) is not None:
-        out["budget"] = Budget(limit)
-    if (retries := out.pop("max_retries", None)) is not None:
-        if not isinstance(retries, int) or retries < 0:
-            raise ConfigError(f"max_retries must be a whole number from 0, not {retries!r}.")
-        out["retry"] = replace(out.get("retry", RetryPolicy()), max_retries=retries)
-    for name in ("middleware", "fallback_providers"):
-        if name in out:
-            out[name] = tuple(out[name] or ())
-    if "working_directory" in out:
-        out["working_directory"] = Path(out["working_directory"])
-    if out.get("allowed_paths") is not None:
-        out["allowed_paths"] = tuple(Path(path) for path in out["allowed_paths"])
-    if isinstance(out.get("approve"), str):
-        approver(out["approve"])
-    return out
-
-
-def _budget_tokens(thinking: Any) -> int | None:
-    if thinking is None:
-        return None
-    budget = thinking.get("budget_tokens") if isinstance(thinking, Mapping) else None
-    if not isinstance(budget, int) or isinstance(budget, bool) or budget <= 0:
-        raise ConfigError(
-            f"extended_thinking={thinking!r}: give {{'budget_tokens': N}} with a positive N, or "
-            "effort='medium'."
-        )
-    return budget
-
-
-def _check_effort(effort: Any) -> None:
-    if effort is not None and effort not in EFFORTS:
-        raise ConfigError(f"effort={effort!r} is unknown: use one of {', '.join(EFFORTS)}.")
-
-
-def _check_callable(name: str, function: object) -> None:
-    if function is not None and not callable(function):
-        raise ConfigError(f"{name} must be a function of one argument, not {function!r}.")
-
-
-def _unknown(name: str) -> str:
-    known = sorted((*_FIELDS, *_EXTRA, *_OPTIONS, *_RUN_SETTINGS, *_PROVIDER_SETTINGS))
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"Unknown setting {name!r}.{hint} The settings are: {', '.join(known)}."
+    return Agent(**gathered({"provider": provider, **rest}, _FIELDS)), more
 
 
 def _message(prompt: Prompt | None) -> Message | None:
@@ -370,8 +379,13 @@ def _message(prompt: Prompt | None) -> Message | None:
             return prompt
         case str():
             parts: Sequence[Any] = [prompt]
-        case _:
+        case Sequence():
             parts = list(prompt)
+        case _:
+            parts = [prompt]
+    for part in parts:
+        if not isinstance(part, (str, Text, Image, Document)):
+            raise wrong("prompt", part, "a text, a message, or a list of texts and pictures")
     if not any(not isinstance(part, str) or part.strip() for part in parts):
         raise ConfigError("The prompt is empty.")
     return user(*parts)

@@ -1,8 +1,9 @@
 """Request, stream, tools, again. Nothing else.
 
-One turn is one whole reply of the model. The order of a turn: the limit on turns, the budget, the
-request, the reply, the tools it asks for. What happens around each step has a home of its own:
-retries in `retry`, money in `budget`, tools in `executor`, wrapping in `middleware`.
+One turn is one whole reply of the model. The order of a turn: the limit on turns, the time, the
+budget, the length of the conversation, the request, the reply, the tools it asks for. What happens
+around each step has a home of its own: retries in `retry`, money in `budget`, a conversation that
+grows too long in `compactor`, tools in `executor`, wrapping in `middleware`.
 
 However a run ends, its history can be sent again: what had arrived of a cut reply is kept and
 marked, and every call has exactly one result.
@@ -11,22 +12,28 @@ marked, and every call has exactly one result.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine.budget import RESERVED_OUTPUT, worst_case
+from alloy_nb.engine import delegation
+from alloy_nb.engine.budget import RESERVED_OUTPUT, Spending
+from alloy_nb.engine.compactor import Compactor
+from alloy_nb.engine.conversation import Conversation, View
 from alloy_nb.engine.executor import Executor
+from alloy_nb.engine.logs import log
 from alloy_nb.engine.middleware import around_model, around_run
+from alloy_nb.engine.outcome import numbered, result_of
+from alloy_nb.engine.repetition import Repetition
 from alloy_nb.engine.retry import RetryingStream, close
 from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
+from alloy_nb.engine.structured import Answer, Structured, reminder
 from alloy_nb.engine.tool import ToolContext
 from alloy_nb.errors import (
     AlloyError,
     BudgetExceeded,
-    ConfigError,
+    ContextOverflow,
     Halted,
     ProviderError,
     TimedOut,
@@ -41,11 +48,10 @@ from alloy_nb.events import (
     TurnFinished,
     TurnStarted,
 )
-from alloy_nb.messages import Message, StopReason, Text, ToolCall, ToolResult
-from alloy_nb.providers import catalog
-from alloy_nb.providers.base import ModelRequest, Provider, ToolSpec
+from alloy_nb.messages import Message, StopReason, Text, ToolCall, ToolResult, user
+from alloy_nb.providers.base import ModelRequest, ToolSpec
 from alloy_nb.providers.fold import Reply, ReplyBuilder
-from alloy_nb.usage import Cost, Usage
+from alloy_nb.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -53,8 +59,6 @@ if TYPE_CHECKING:
     from alloy_nb.engine.agent import Agent
 
 __all__ = ["drive"]
-
-log = logging.getLogger("alloy_nb")
 
 _WARN_AT = Decimal("0.8")
 # Why no call of a reply runs that was ended from outside, for the person.
@@ -64,30 +68,35 @@ _CUT = {
     StopReason.REFUSAL: "The vendor's filter ended the answer in the middle of a tool call, so the "
     "call did not run. Ask in other words.",
 }
+_CUT_CALL = "The reply was cut before its end, so this call did not run."
 # A vendor that pauses a long turn wants the same history again; more than this is no pause.
 _PAUSES = 8
 
 
 @dataclass(slots=True)
-class _State:
-    """What a run has come to so far."""
+class State:
+    """What a run has come to so far; `talk` is its conversation."""
 
     run: Run
     agent: Agent
-    messages: list[Message]
-    memory: dict[Any, Any]
+    talk: Conversation
+    spending: Spending
+    compactor: Compactor
     first_new: int
     started: float
     deadline: float | None
+    system: str | None
     tools: tuple[ToolSpec, ...]
-    usage: Usage = field(default_factory=Usage)
-    cost: Cost = field(default_factory=Cost)
+    answer: Answer | None
     records: list[ToolRecord] = field(default_factory=list)
-    stop: StopReason | None = None
-    last_usage: Usage | None = None
+    reply: Reply | None = None
     state: dict[str, Any] | None = None
+    repetition: Repetition = field(default_factory=Repetition)
     pauses: int = 0
     warned: bool = False
+    recovered: bool = False
+    """Whether this turn is the second try after the conversation was too long."""
+    recoveries: int = 0
 
 
 async def drive(
@@ -98,6 +107,7 @@ async def drive(
     prompt: Message | None,
     memory: dict[Any, Any],
     provider_state: Mapping[str, Any] | None = None,
+    view: View | None = None,
 ) -> Result:
     """Run an agent to its end and return the outcome; failures are outcomes too.
 
@@ -108,68 +118,102 @@ async def drive(
         prompt: What the user says now, or ``None`` to continue the history as it is.
         memory: Where wires keep what they have encoded of this conversation.
         provider_state: What the newest reply of the history left for the next request.
+        view: What is sent in the place of the first part of the history.
     """
-    messages = [*history, prompt] if prompt is not None else list(history)
-    started = time.monotonic()
-    state = _State(
-        run=run,
-        agent=agent,
-        messages=messages,
-        memory=memory,
-        first_new=len(history),
-        started=started,
-        deadline=None if agent.timeout is None else started + agent.timeout,
-        tools=agent.tool_specs,
-        state=dict(provider_state) if provider_state else None,
-    )
-    run.emit(RunStarted(prompt, agent.provider.name, agent.provider.model))
+    frame = delegation.enter(run, agent)
+    agent = frame.agent
+    state = _begun(run, agent, Conversation(history, view, memory))
+    state.state = dict(provider_state) if provider_state else None
+    if prompt is not None:
+        state.talk.append(prompt)
+    name, model = agent.provider.name, agent.provider.model
+    run.emit(RunStarted(prompt, name, model, run.correlation_id))
 
     async def core(_run: Run) -> Result:
-        return _result(state, await _turns(state))
+        return result_of(state, await _turns(state))
 
     try:
         result = await around_run(agent.middleware, core)(run)
     except asyncio.CancelledError:
-        result = _result(state, RunStatus.CANCELLED)
+        result = result_of(state, RunStatus.CANCELLED)
     except Halted as error:
-        result = _result(state, RunStatus.HALTED, error)
+        result = result_of(state, RunStatus.HALTED, error)
     except BudgetExceeded as error:
-        result = _result(state, RunStatus.BUDGET_EXCEEDED, error)
+        result = result_of(state, RunStatus.BUDGET_EXCEEDED, error)
     except AlloyError as error:
-        result = _result(state, RunStatus.ERROR, error)
+        result = result_of(state, RunStatus.ERROR, error)
     except Exception as error:  # a fault of ours or of a middleware ends the run, not the kernel
         log.exception("A run failed")
         text = f"The run failed inside: {type(error).__name__}: {error}"
-        result = _result(state, RunStatus.ERROR, AlloyError(text))
+        result = result_of(state, RunStatus.ERROR, AlloyError(text))
+    result = frame.roll_up(result)
     run.emit(RunFinished(result.status, result.usage, result.cost, result.seconds, result.error))
     return result
 
 
-async def _turns(state: _State) -> RunStatus:
+def _begun(run: Run, agent: Agent, talk: Conversation) -> State:
+    started = time.monotonic()
+    deadline = None if agent.timeout is None else started + agent.timeout
+    spending = Spending(agent.budget, agent.unknown_price)
+    wanted, system, tools = agent.until_tool, agent.instructions, agent.tool_specs
+    answer = Answer(wanted) if isinstance(wanted, Structured) else None
+    if answer is not None:
+        tools = (*tools, answer.spec)
+    talk.measured.fix((agent.tools, system, wanted), system, tools)
+    return State(
+        run=run,
+        agent=agent,
+        talk=talk,
+        spending=spending,
+        compactor=Compactor(agent, talk, spending, run, deadline),
+        first_new=len(talk.messages),
+        started=started,
+        deadline=deadline,
+        system=system,
+        tools=tools,
+        answer=answer,
+    )
+
+
+async def _turns(state: State) -> RunStatus:
     """Take turns until the model has nothing more to do, or a limit is reached."""
     while True:
         if state.run.turn >= state.agent.max_turns:
             return RunStatus.MAX_TURNS
         _check_time(state)
-        reply = await _ask(state)
+        if state.agent.budget is not None:
+            state.agent.budget.check()
+        if state.compactor.is_due():
+            await _shorten(state)
+        try:
+            reply = await _ask(state)
+        except ContextOverflow as error:
+            await _recover(state, error)
+            continue
+        state.recovered = False
         calls = reply.message.tool_calls
         if not calls and reply.stop is StopReason.PAUSE and state.pauses < _PAUSES:
             state.pauses += 1
             continue
         if not calls:
-            return RunStatus.COMPLETED
+            # A model that refuses is not asked again and again.
+            if reply.stop is StopReason.REFUSAL or not _remind(state):
+                return RunStatus.COMPLETED
+            continue
         if reply.stop in _CUT:
             # The last call may lack a part that its JSON does not show: none of them runs.
-            _append_results(state, [_cut(call) for call in calls])
+            _append_results(state, [_unrun(call, _CUT_CALL) for call in calls])
             raise ProviderError(
                 _CUT[reply.stop],
                 provider=state.agent.provider.name,
                 model=state.agent.provider.model,
             )
-        await _run_tools(state, reply)
+        await _run_tools(state, calls)
+        if state.answer is not None and state.answer.given:
+            return RunStatus.COMPLETED
 
 
-def _check_time(state: _State) -> None:
+def _check_time(state: State) -> None:
     if state.deadline is not None and time.monotonic() >= state.deadline:
         raise TimedOut(
             f"The run did not finish within its {state.agent.timeout:g} seconds. Raise timeout=, "
@@ -179,53 +223,103 @@ def _check_time(state: _State) -> None:
         )
 
 
+# --- what keeps a run going ---------------------------------------------------------------------
+
+
+async def _shorten(state: State, *, forced: bool = False) -> None:
+    """Make what is sent shorter; what a vendor keeps of the conversation is then another one."""
+    if await state.compactor.compact(forced=forced):
+        state.state = None
+    _check_time(state)  # a summary takes its time
+
+
+async def _recover(state: State, error: ContextOverflow) -> None:
+    """Shorten a conversation that the model refused, once a turn; the turn is then tried again.
+
+    Raises:
+        ContextOverflow: It was refused a second time, or after a part of the answer was shown.
+    """
+    if state.recovered or error.partial is not None:
+        raise error
+    state.recovered = True
+    state.recoveries += 1
+    state.run.turn -= 1  # a turn is a reply, and there was none
+    await _shorten(state, forced=True)
+
+
+def _remind(state: State) -> bool:
+    """Tell a model that stops too early what it has to call; return whether it had to be told."""
+    wanted = state.agent.until_tool
+    if wanted is None:
+        return False
+    if state.answer is not None:
+        name = state.answer.spec.name
+    elif any(record.name == wanted for record in state.records):
+        return False
+    else:
+        name = wanted
+    state.talk.append(user(reminder(name)))
+    return True
+
+
 # --- one request --------------------------------------------------------------------------------
 
 
-async def _ask(state: _State) -> Reply:
-    """Send the history and fold the reply into it; what arrived of a cut one is kept."""
-    agent, run = state.agent, state.run
-    request = _request(state)
-    reserved = _reserve(state, request)
+async def _ask(state: State) -> Reply:
+    """Send the conversation and fold the reply into it; what arrived of a cut one is kept."""
+    agent, run, spending = state.agent, state.run, state.spending
+    providers = (agent.provider, *agent.fallback_providers)
+    request, expected = _request(state), state.talk.measured.tokens
+    reserved = spending.reserve(providers, request, state.talk.measured)
     run.turn += 1
     began = time.monotonic()
     run.emit(TurnStarted(agent.provider.name, agent.provider.model))
     attempts: list[RetryingStream] = []
 
+    def pay(error: ProviderError) -> None:
+        nonlocal reserved
+        if spending.settle_attempt(reserved, error):
+            reserved = Decimal(0)
+            reserved = spending.reserve(providers, request, state.talk.measured)
+
     def opened(wrapped: ModelRequest) -> AsyncIterator[ModelEvent]:
-        providers = (agent.provider, *agent.fallback_providers)
-        stream = RetryingStream(providers, wrapped, policy=agent.retry, announce=run.emit)
+        stream = RetryingStream(
+            providers, wrapped, policy=agent.retry, announce=run.emit, before_another=pay
+        )
         attempts.append(stream)
         return stream
 
     builder = ReplyBuilder(provider=agent.provider.name, model=agent.provider.model)
-    cost = Cost.unknown()
     try:
         first = await _consume(around_model(agent.middleware, opened)(request), builder, run, began)
         answering = attempts[-1].provider if attempts else agent.provider
         reply = builder.done(provider=answering.name, model=answering.model)
-        cost = price(answering, reply.usage)
     except BaseException as error:
         answering = attempts[-1].provider if attempts else agent.provider
         partial = builder.partial(provider=answering.name, model=answering.model)
         if partial is not None:
-            state.messages.append(partial)
+            state.talk.append(partial)
         if isinstance(error, ProviderError):
             error.partial = partial
-        if not attempts or _is_unbilled(error, builder):
-            cost = Cost()
-        _count(state, builder.usage, price(answering, builder.usage), sent=builder.has_output)
+        spending.settle_failed(
+            reserved,
+            answering,
+            builder.usage,
+            error,
+            has_output=builder.has_output,
+            was_sent=bool(attempts),
+        )
         raise
     finally:
-        if agent.budget is not None:
-            agent.budget.settle(reserved, cost)
         for attempt in attempts:
             # A middleware that stopped in the middle has not closed what it wrapped.
             await attempt.aclose()
-    state.messages.append(reply.message)
-    state.stop, state.state, state.last_usage = reply.stop, reply.state, reply.usage
-    _count(state, reply.usage, cost, sent=True)
+    cost = spending.settle(reserved, answering, reply.usage)
+    state.talk.append(reply.message)
+    state.reply, state.state = reply, reply.state
     usage = reply.usage or Usage(unreported=1)
+    if not usage.searches:  # what a search found was not in what we sent
+        state.talk.measured.correct(usage.input_tokens, expected)
     run.emit(TurnFinished(reply.message, usage, cost, time.monotonic() - began, first))
     _warn(state)
     if reply.stop is StopReason.REFUSAL and not (reply.message.text or reply.message.tool_calls):
@@ -235,15 +329,6 @@ async def _ask(state: _State) -> Reply:
             model=answering.model,
         )
     return reply
-
-
-def _is_unbilled(error: BaseException, builder: ReplyBuilder) -> bool:
-    """Tell whether a request was refused, or never sent: then it used nothing of a budget.
-
-    One that timed out or was stopped may be billed all the same.
-    """
-    refused = isinstance(error, (ProviderError, ConfigError)) and not isinstance(error, TimedOut)
-    return refused and not builder.has_output and builder.usage is None
 
 
 async def _consume(
@@ -265,54 +350,24 @@ async def _consume(
     return first
 
 
-def _request(state: _State) -> ModelRequest:
+def _request(state: State) -> ModelRequest:
     agent = state.agent
     options = agent.options
     if agent.budget is not None and options.max_output_tokens is None:
         # Without a limit on output a reply has no worst case, and the budget could not be held.
         options = replace(options, max_output_tokens=RESERVED_OUTPUT)
     return ModelRequest(
-        messages=state.messages,
-        system=agent.system_prompt,
+        messages=state.talk.sent,
+        system=state.system,
         tools=state.tools,
         options=options,
         deadline=state.deadline,
         state=state.state,
-        memory=state.memory,
+        memory=state.talk.memory,
     )
 
 
-# --- money --------------------------------------------------------------------------------------
-
-
-def price(provider: Provider, usage: Usage | None) -> Cost:
-    """Return what a reply of this provider cost."""
-    stated = getattr(provider, "cost", None)
-    if stated is not None:
-        cost: Cost = stated(usage)
-        return cost
-    return catalog.cost(provider.name, provider.model, usage)
-
-
-def _reserve(state: _State, request: ModelRequest) -> Decimal:
-    budget = state.agent.budget
-    if budget is None:
-        return Decimal(0)
-    # Any of them may be the one that answers.
-    providers = (state.agent.provider, *state.agent.fallback_providers)
-    amount = max(worst_case(provider, request) for provider in providers)
-    budget.reserve(amount)
-    return amount
-
-
-def _count(state: _State, usage: Usage | None, cost: Cost, *, sent: bool) -> None:
-    if usage is None and not sent:
-        return  # the request failed before anything was said; nobody bills that
-    state.usage += usage or Usage(unreported=1)
-    state.cost += cost
-
-
-def _warn(state: _State) -> None:
+def _warn(state: State) -> None:
     budget = state.agent.budget
     if budget is None or state.warned or budget.limit == 0:
         return
@@ -324,12 +379,21 @@ def _warn(state: _State) -> None:
 # --- tools --------------------------------------------------------------------------------------
 
 
-async def _run_tools(state: _State, reply: Reply) -> None:
-    """Run the calls of a reply; their results are in the history also when this is cancelled."""
-    agent = state.agent
+async def _run_tools(state: State, calls: list[ToolCall]) -> None:
+    """Run the calls of a reply; their results are in the history also when this is cancelled.
+
+    Raises:
+        Halted: The model does the same again and again, although it was told.
+    """
+    agent, answer = state.agent, state.answer
+    repeated = state.repetition.note(calls)
+    if repeated.is_over:
+        _append_results(state, [_unrun(call, repeated.text) for call in calls])
+        raise Halted(repeated.text)
+    own = {} if answer is None else {answer.spec.name: answer.tool}
     executor = Executor(
-        agent.tools_by_name,
-        approve=agent.approver,
+        {**agent.tools_by_name, **own},
+        approve=agent.approver if answer is None else answer.allowed_by(agent.approver),
         context=ToolContext(
             working_directory=agent.working_directory,
             allowed_paths=agent.allowed_paths,
@@ -340,48 +404,18 @@ async def _run_tools(state: _State, reply: Reply) -> None:
         middleware=agent.middleware,
         run=state.run,
     )
+    seen = len(state.run.events)
     try:
-        await executor.execute(reply.message.tool_calls)
+        await executor.execute(calls)
     finally:
-        _append_results(state, executor.results())
-        state.records.extend(executor.records())
+        _append_results(state, executor.results(), note=repeated.text)
+        state.records.extend(numbered(executor.records(), state.run, seen))
 
 
-def _append_results(state: _State, results: list[ToolResult]) -> None:
-    state.messages.append(Message(role="user", content=tuple(results)))
+def _append_results(state: State, results: list[ToolResult], note: str = "") -> None:
+    said = (Text(text=note),) if note else ()
+    state.talk.append(Message(role="user", content=(*results, *said)))
 
 
-def _cut(call: ToolCall) -> ToolResult:
-    text = "The reply was cut before its end, so this call did not run."
+def _unrun(call: ToolCall, text: str) -> ToolResult:
     return ToolResult(call_id=call.id, name=call.name, content=(Text(text=text),), is_error=True)
-
-
-# --- the outcome --------------------------------------------------------------------------------
-
-
-def _result(state: _State, status: RunStatus, error: AlloyError | None = None) -> Result:
-    answer = _last_answer(state.messages[state.first_new :])
-    metadata: dict[str, Any] = {}
-    if state.state:
-        metadata["provider_state"] = state.state
-    if state.last_usage is not None:
-        metadata["context_tokens"] = state.last_usage.total_tokens
-    return Result(
-        text=answer.text if answer else "",
-        thinking=answer.thinking if answer else "",
-        messages=list(state.messages),
-        usage=state.usage,
-        cost=state.cost,
-        tool_calls=list(state.records),
-        status=status,
-        turns=state.run.turn,
-        seconds=time.monotonic() - state.started,
-        error=str(error) if error is not None else None,
-        stop_reason=state.stop,
-        exception=error,
-        metadata=metadata,
-    )
-
-
-def _last_answer(messages: list[Message]) -> Message | None:
-    return next((m for m in reversed(messages) if m.role == "assistant"), None)

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from alloy_nb.errors import ProviderError, StateLost, StreamTruncated
+from alloy_nb.errors import ConfigError, ProviderError, StateLost, StreamTruncated
 from alloy_nb.events import ModelEvent, RetryScheduled
 from alloy_nb.providers.base import ModelRequest, Provider
 
@@ -40,6 +40,15 @@ class RetryPolicy:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
+    def __post_init__(self) -> None:
+        retries = self.max_retries
+        if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+            raise ConfigError(f"max_retries must be a whole number from 0, not {retries!r}.")
+        for name in ("backoff", "longest_wait"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise ConfigError(f"{name} must be a number of seconds from 0, not {value!r}.")
+
     def delay(self, attempt: int, error: ProviderError) -> float:
         """Return the seconds to wait before retry number `attempt`, counted from 1."""
         if error.retry_after is not None:
@@ -52,6 +61,14 @@ class RetryingStream:
 
     After the first event it hands out the provider's own iterator, so that retrying costs nothing
     a token. `provider` is the one that answers.
+
+    Args:
+        providers: Who is asked, in this order.
+        request: What is asked.
+        policy: How often and how soon to ask again.
+        announce: Is told of each wait.
+        before_another: Is told of an attempt's error before there is another attempt, and may
+            raise to prevent it.
     """
 
     def __init__(
@@ -61,12 +78,14 @@ class RetryingStream:
         *,
         policy: RetryPolicy,
         announce: Callable[[RetryScheduled], None],
+        before_another: Callable[[ProviderError], None] | None = None,
     ) -> None:
         self.provider = providers[0]
         self._providers = providers
         self._request = request
         self._policy = policy
         self._announce = announce
+        self._before_another = before_another or _nothing
         self._stream: AsyncIterator[ModelEvent] | None = None
 
     def __aiter__(self) -> AsyncIterator[ModelEvent]:
@@ -84,8 +103,9 @@ class RetryingStream:
 
     async def _first(self) -> ModelEvent:
         error: ProviderError | None = None
-        for number, provider in enumerate(self._providers):
-            if number:
+        for provider in self._providers:
+            if error is not None:
+                self._before_another(error)
                 # What one vendor keeps of the conversation is of no use to the next.
                 self._request = replace(self._request, state=None)
             self.provider = provider
@@ -116,6 +136,7 @@ class RetryingStream:
                 delay = self._policy.delay(attempt, error)
                 if not self._may_retry(error, attempt, delay):
                     raise
+                self._before_another(error)
                 self._announce(RetryScheduled(attempt, delay, str(error)))
                 await self._policy.sleep(delay)
             except BaseException:  # raised again, with the connection closed
@@ -144,3 +165,7 @@ async def close(stream: AsyncIterator[ModelEvent]) -> None:
     close = getattr(stream, "aclose", None)
     if close is not None:
         await close()
+
+
+def _nothing(_error: ProviderError) -> None:
+    """Let another attempt be made."""

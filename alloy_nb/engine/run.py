@@ -17,6 +17,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
+from alloy_nb.engine.conversation import View
 from alloy_nb.errors import AlloyError
 from alloy_nb.events import Event, EventBody
 from alloy_nb.messages import Message, StopReason
@@ -26,8 +27,10 @@ __all__ = ["Result", "Run", "RunStatus", "ToolRecord"]
 
 
 class RunStatus(StrEnum):
-    """How a run ended."""
+    """How a run ended, or that it has not yet."""
 
+    IDLE = "idle"
+    RUNNING = "running"
     COMPLETED = "completed"
     MAX_TURNS = "max_turns"
     BUDGET_EXCEEDED = "budget_exceeded"
@@ -47,6 +50,17 @@ class ToolRecord:
     error: str | None = None
     data: Any = None
     """What the tool returned for the program, besides its text for the model."""
+    start_event_seq: int | None = None
+    """The number of the event with which it started, or ``None`` where it did not run."""
+    end_event_seq: int | None = None
+    """The number of the event with which it ended."""
+    correlation_id: str = ""
+    """The run's `Run.correlation_id`."""
+
+    @property
+    def duration_ms(self) -> int:
+        """How long it took, in whole milliseconds."""
+        return max(0, round(self.seconds * 1000))
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,14 @@ class Result(Mapping[str, Any]):
         error: One sentence where the status is *error*, *halted* or *budget_exceeded*.
         stop_reason: Why the last reply ended; ``max_tokens`` means that it was cut.
         exception: The error itself, to raise or to inspect.
-        metadata: What else is known, such as the provider's own state.
+        output: The value that ``until_tool=`` with a type asked for, or ``None`` where the run
+            ended without it.
+        request_id: ``context["request_id"]``, or ``None``.
+        view: What was sent of a conversation that was shortened; hand it on with the messages.
+        metadata: What else is known: `provider_state`, to go on from at the same vendor;
+            `provider_response`, with the last reply's citations and what the vendor ran itself;
+            `run`, with what happened on the way (`compactions`, `context_overflow_recovered`, and
+            an `error` by its parts); `context_tokens`, what the last reply read and wrote.
     """
 
     text: str
@@ -81,6 +102,9 @@ class Result(Mapping[str, Any]):
     error: str | None = None
     stop_reason: StopReason | None = None
     exception: AlloyError | None = field(default=None, repr=False)
+    output: Any = None
+    request_id: str | None = None
+    view: View | None = field(default=None, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -97,6 +121,11 @@ class Result(Mapping[str, Any]):
     def replace(self, **changes: Any) -> Result:
         """Return a copy with other values."""
         return replace(self, **changes)
+
+    def pop(self, key: str) -> tuple[Any, Result]:
+        """Return a value, and a copy of the result in which it is ``None``."""
+        nothing: dict[str, Any] = {key: None}
+        return self[key], replace(self, **nothing)
 
     def __getitem__(self, key: str) -> Any:
         if key in _FIELDS:
@@ -128,9 +157,16 @@ class Run:
     Used as ``async with``, leaving the block stops it and waits until its connection is closed.
     """
 
-    def __init__(self, *, agent: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        agent: str,
+        context: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.id = uuid.uuid4().hex
         self.agent = agent
+        self.context = {} if context is None else context
         self.turn = 0
         self.events: list[Event] = []
         self.watchers: list[Callable[[], None]] = []
@@ -140,6 +176,15 @@ class Run:
         self._task: asyncio.Task[Result] | None = None
         self._begun = False
         self._closed = False
+
+    @property
+    def correlation_id(self) -> str:
+        """What ties this run to the caller's own records: the id that they gave, or the run's.
+
+        A caller gives it as ``context={"request_id": ...}``, or else as ``"correlation_id"``.
+        """
+        given = self.context.get("request_id") or self.context.get("correlation_id")
+        return self.id if given is None else str(given)
 
     def emit(self, body: EventBody) -> None:
         """Stamp an event, log it, and wake whoever waits for it."""
@@ -155,6 +200,8 @@ class Run:
     def start(self, work: Coroutine[Any, Any, Result]) -> Run:
         """Begin the work of this run on the running loop."""
         self._task = asyncio.get_running_loop().create_task(self._finish(work))
+        # One that is cancelled before its first step, at exit, would leave its work unawaited.
+        self._task.add_done_callback(lambda _: work.close())
         return self
 
     def cancel(self) -> None:
@@ -171,6 +218,15 @@ class Run:
     def done(self) -> bool:
         """Whether the run is over."""
         return self._closed
+
+    @property
+    def status(self) -> RunStatus:
+        """*idle* before it is started, *running* while it is under way, then how it ended."""
+        if self._task is None:
+            return RunStatus.IDLE
+        if not self._task.done():
+            return RunStatus.RUNNING
+        return RunStatus.CANCELLED if self._task.cancelled() else self._task.result().status
 
     async def result(self) -> Result:
         """Wait for the outcome; a failed run has the status *error* and raises nothing here."""

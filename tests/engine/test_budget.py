@@ -12,7 +12,7 @@ import pytest
 
 import alloy_nb as al
 from alloy_nb.engine.agent import Agent
-from alloy_nb.engine.budget import Budget, estimate_tokens, worst_case
+from alloy_nb.engine.budget import Budget, Spending, estimate_tokens
 from alloy_nb.errors import (
     AuthFailed,
     BudgetExceeded,
@@ -254,5 +254,8 @@ def test_a_document_counts_by_its_size():
 
 
 def test_the_worst_case_is_the_whole_input_and_the_whole_output():
+    catalog.override("scripted/scripted-1", price=catalog.ModelPrice(Decimal(1), Decimal(1_000)))
     request = ModelRequest([user("x")], options=ModelOptions(max_output_tokens=7))
-    assert worst_case(Scripted(), request) == 7
+    spending = Spending(Budget(1))
+    reserved = spending.reserve([Scripted()], request)
+    assert reserved == Decimal(estimate_tokens(request)) / 1_000_000 + Decimal("0.007")
