@@ -9,9 +9,8 @@ import contextlib
 import json
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import Image, Message, Text, Thinking, ToolCall, ToolResult
@@ -20,10 +19,7 @@ from alloy_nb.secrets import redact
 if TYPE_CHECKING:
     from alloy_nb.engine.session import Session
 
-__all__ = ["FORMAT", "as_json", "as_markdown", "write"]
-
-FORMAT = "alloy_nb.session"
-VERSION = 1
+__all__ = ["as_json", "as_markdown", "write"]
 
 
 def write(session: Session, path: Path) -> Path:
@@ -36,7 +32,7 @@ def write(session: Session, path: Path) -> Path:
         case ".md":
             text = as_markdown(session)
         case ".json":
-            text = json.dumps(as_json(session), ensure_ascii=False, indent=1)
+            text = as_json(session)
         case ending:
             raise ConfigError(
                 f"Cannot export to {ending or path.name!r}: use FILE.md or FILE.json."
@@ -51,18 +47,9 @@ def write(session: Session, path: Path) -> Path:
     return path
 
 
-def as_json(session: Session) -> dict[str, Any]:
-    """Return the conversation as JSON values."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "name": session.name,
-        "model": f"{session.provider.name}/{session.provider.model}",
-        "exported_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "usage": session.usage.model_dump(mode="json"),
-        "cost_usd": None if session.cost.usd is None else str(session.cost.usd),
-        "messages": [m.model_dump(mode="json", exclude_none=True) for m in session.messages],
-    }
+def as_json(session: Session) -> str:
+    """Return the conversation as JSON that `SessionRecord.from_json` reads."""
+    return session.export_session().to_json()
 
 
 def as_markdown(session: Session) -> str:

@@ -25,7 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from alloy_nb.errors import ConfigError
 
-__all__ = ["Host", "current_host", "run_async", "run_sync"]
+__all__ = ["Host", "current_host", "run_async", "run_sync", "spawn"]
 
 T = TypeVar("T")
 
@@ -221,6 +221,24 @@ async def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
             outcome.exception() if outcome.done() else outcome.cancel()
 
 
+def spawn(coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    """Begin work on the portal's loop that no caller waits for, from any thread.
+
+    It has no host and inherits no context: whoever asked for it may be gone when it runs.
+
+    Raises:
+        RuntimeError: The interpreter ends.
+    """
+    portal = _portal()
+    try:
+        portal.check_open()
+        begin = asyncio.run_coroutine_threadsafe
+        return contextvars.Context().run(begin, coroutine, portal.loop)
+    except RuntimeError:  # at exit
+        coroutine.close()
+        raise
+
+
 async def _finished(job: _Job) -> None:
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, job.finished.wait, CLEANUP_SECONDS)
@@ -244,14 +262,19 @@ class _Portal:
             with contextlib.suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
 
+    def check_open(self) -> None:
+        """Refuse new work once the interpreter ends."""
+        if self._closing:
+            raise RuntimeError("the interpreter ends")
+
     def close(self) -> None:
         """Close the connections, then the loop. Runs at exit."""
+        self._closing = True
         if not self.thread.is_alive():
             return
         closing = asyncio.run_coroutine_threadsafe(_close_connections(), self.loop)
         with contextlib.suppress(FutureCancelled, TimeoutError):
             closing.result(timeout=1.0)
-        self._closing = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(timeout=1.0)
         if not self.thread.is_alive():
@@ -261,14 +284,14 @@ class _Portal:
 async def _close_connections() -> None:
     import sys
 
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     # Without a request so far there is no transport, and no reason to import it.
     if "alloy_nb.providers.http" in sys.modules:
         from alloy_nb.providers.http import close_clients
 
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await close_clients()
 
 
@@ -281,17 +304,24 @@ def _portal() -> _Portal:
     with _lock:
         if _instance is None:
             _instance = _Portal()
-            atexit.register(_instance.close)
         return _instance
+
+
+@atexit.register
+def _close() -> None:
+    """Close the portal, where there is one, after all that its users have registered.
+
+    It is registered with the module's import for that reason: what was registered last runs first.
+    """
+    if _instance is not None:
+        _instance.close()
 
 
 def _forget() -> None:
     """Start anew in a forked child, which has no thread of its parent's."""
     global _instance, _lock
     _lock = threading.Lock()
-    if _instance is not None:
-        atexit.unregister(_instance.close)
-        _instance = None
+    _instance = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,26 +1,50 @@
-"""A conversation: its history, its settings, one turn at a time."""
+"""A conversation: its history, its settings, one turn at a time.
+
+Everything may be called from any thread. A turn begins in one place (`Session._turn`), and its end
+changes the history in one place (`Session._keep`), whoever asked: a caller that waits, a request
+that was sent, a topic, another agent. `export_session` is what there is to store of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine import portal
+from alloy_nb.engine import delegation, lifecycle, portal, turns
 from alloy_nb.engine.agent import Prompt, delivering, make_agent
+from alloy_nb.engine.bus import EventBus
+from alloy_nb.engine.compaction import window_of
+from alloy_nb.engine.conversation import View
+from alloy_nb.engine.record import Health, SessionRecord, session_id
+from alloy_nb.engine.requests import AgentResponse, Inbox, Phase, Request
 from alloy_nb.engine.run import Result, Run, RunStatus
-from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
-from alloy_nb.providers import catalog
 from alloy_nb.providers.base import Provider
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from alloy_nb.engine.middleware import Middleware
+    from alloy_nb.engine.tool import Tool
+
 __all__ = ["Session"]
+
+log = logging.getLogger("alloy_nb")
+
+_Tell = tuple[Callable[[str], object] | None, Callable[[Event], object] | None]
+
+# How long a session that is stopped waits for its turn to close its connection.
+_STOP_SECONDS = 10.0
 
 
 class Session:
@@ -34,6 +58,12 @@ class Session:
     Args:
         provider: As in `alloy_nb.run`.
         messages: A history to begin with.
+        name: What it is called in messages and events.
+        id: What it is known by, always; the default is ``context["session_id"]``, or else random.
+        bus: Where responses are published and `subscribe` is heard; the default is one of its own.
+        subscribe: Topics: a text that is published there is a request, as with `send_message`.
+        max_pending: How many requests may wait while it answers.
+        on_shutdown: Called with the session when it is stopped, plain or ``async``.
         settings: The settings of `alloy_nb.run`; a limit on cost holds for the whole session.
 
     Raises:
@@ -46,10 +76,18 @@ class Session:
         provider: str | Provider,
         messages: Iterable[Message] = (),
         name: str = "main",
+        id: str | None = None,  # noqa: A002  # what it is
+        bus: EventBus | None = None,
+        subscribe: Iterable[str] = (),
+        max_pending: int = 0,
+        on_shutdown: Callable[[Session], object] | None = None,
         **settings: Any,
     ) -> None:
         self.agent, _ = make_agent(provider, {**settings, "name": name})
         self.name = name
+        self.id = session_id(id, self.agent.context)
+        self.bus = bus if bus is not None else EventBus()
+        self.on_shutdown = on_shutdown
         self.results: list[Result] = []
         self._messages = list(messages)
         self._usage = Usage()
@@ -57,11 +95,35 @@ class Session:
         self._memory: dict[Any, Any] = {}
         self._context_tokens: int | None = None
         self._provider_state: dict[str, Any] | None = None
-        self._busy = threading.Lock()
+        self._view: View | None = None  # what is sent of a conversation that was shortened
+        self._created_at = self._updated_at = datetime.now(UTC)
+        self._made = time.monotonic()
+        self._turns = turns.Turns(name)
+        self._inbox = Inbox(
+            name, self._turns, limit=max_pending, turn=self._turn_of, publish=self._publish
+        )
+        self._lock = threading.Lock()  # of `_running` and `_stopping`
+        self._running: lifecycle.Running | None = None
+        self._stopping: Future[None] | None = None
+        self._told: list[Middleware] = []
+        self._ledger: delegation.Ledger | None = None  # its team's
+        self._subscriptions = lifecycle.listen(self, subscribe)
 
     def __repr__(self) -> str:
         model = f"{self.provider.name}/{self.provider.model}"
         return f"Session({self.name!r}, {model}, {len(self._messages)} messages, {self._cost})"
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.astop()
 
     @property
     def provider(self) -> Provider:
@@ -93,65 +155,111 @@ class Session:
         """Tokens that the last reply read and wrote, or ``None`` before the first."""
         return self._context_tokens
 
-    def chat(self, prompt: Prompt, **settings: Any) -> Result:
-        """Say something and return the outcome; blocks. Settings hold for this turn alone."""
-        return portal.run_sync(self._turn(prompt, settings))
+    @property
+    def responses_topic(self) -> str:
+        """Where the `AgentResponse` of each request is published."""
+        return f"agent:{self.id}:responses"
 
-    async def achat(self, prompt: Prompt, **settings: Any) -> Result:
+    @property
+    def runs_topic(self) -> str:
+        """Where each `Run` is published as it begins, so that a face can show it too."""
+        return f"agent:{self.id}:runs"
+
+    # --- asking and waiting -------------------------------------------------------------------
+
+    def chat(self, prompt: Prompt, *, wait: bool = False, **settings: Any) -> Result:
+        """Say something and return the outcome; blocks. Settings hold for this turn alone.
+
+        While it answers already, a second caller is told so at once; with ``wait=True`` it takes
+        its turn after all who came before.
+        """
+        return portal.run_sync(self._chat(prompt, settings, wait=wait))
+
+    async def achat(self, prompt: Prompt, *, wait: bool = False, **settings: Any) -> Result:
         """Say something, as `chat`; awaitable in any event loop."""
-        return await portal.run_async(self._turn(prompt, settings))
+        return await portal.run_async(self._chat(prompt, settings, wait=wait))
 
     def stream_chat(
         self,
         prompt: Prompt,
-        on_text: Callable[[str], object],
+        on_text: Callable[[str], object] | None = None,
         *,
         on_event: Callable[[Event], object] | None = None,
+        wait: bool = False,
         **settings: Any,
     ) -> Result:
         """Say something, and call `on_text` with each piece of the answer, on this thread."""
-        return portal.run_sync(self._turn(prompt, settings, on_text, on_event))
+        tell = (on_text, on_event)
+        return portal.run_sync(self._chat(prompt, settings, tell, wait=wait))
 
     async def astream_chat(
         self,
         prompt: Prompt,
-        on_text: Callable[[str], object],
+        on_text: Callable[[str], object] | None = None,
         *,
         on_event: Callable[[Event], object] | None = None,
+        wait: bool = False,
         **settings: Any,
     ) -> Result:
         """Say something, as `stream_chat`; awaitable in any event loop."""
-        return await portal.run_async(self._turn(prompt, settings, on_text, on_event))
+        tell = (on_text, on_event)
+        return await portal.run_async(self._chat(prompt, settings, tell, wait=wait))
 
     @asynccontextmanager
-    async def start(self, prompt: Prompt, **settings: Any) -> AsyncIterator[Run]:
+    async def start(
+        self, prompt: Prompt, *, wait: bool = False, **settings: Any
+    ) -> AsyncIterator[Run]:
         """Begin a turn on the running loop; leaving the block stops it and keeps what it said.
 
         Raises:
-            SessionError: A turn is under way already.
+            SessionError: A turn is under way already, and this one is not to wait.
             ConfigError: A setting is wrong; nothing was sent.
         """
-        if not self._busy.acquire(blocking=False):
-            raise SessionError(
-                f"The session {self.name!r} is answering already. Wait for it or stop it, or use "
-                "another one (-s NAME)."
-            )
-        try:
-            agent = self.agent.with_settings(**settings)
-            run = agent.start(
-                prompt,
-                messages=self._messages,
-                memory=self._memory,
-                provider_state=self._provider_state,
-            )
-            try:
-                async with run:
-                    yield run
-            finally:
-                # However the turn ended, what was said and what was spent is kept.
-                self._keep(await run.result())
-        finally:
-            self._busy.release()
+        with self._turns.waited_for():
+            if wait:
+                await self._turns.wait()
+            else:
+                self._turns.take()
+            async with self._turn(prompt, settings) as run:
+                yield run
+
+    # --- asking and going on ------------------------------------------------------------------
+
+    def send_message(self, prompt: Prompt, request_id: str | None = None, **settings: Any) -> str:
+        """Ask, and return the id of the request at once; it is answered in the background.
+
+        The response is published on the bus (`responses_topic`), and `response` waits for it.
+        While the session answers, up to `max_pending` requests wait for their turn, in order.
+
+        Raises:
+            SessionError: It is busy and no more may wait, it is stopped, or the id is in use.
+            ConfigError: A setting is wrong.
+        """
+        self.agent.with_settings(**settings)  # what is wrong is told now, not in the response
+        request = self._inbox.put(prompt, request_id, settings=settings)
+        return request.id
+
+    def response(self, request_id: str) -> Request:
+        """Return what to wait for: ``await session.response(id)``, or ``.result()`` to block.
+
+        Raises:
+            SessionError: No such request was sent, or its response is long gone.
+        """
+        return self._inbox.get(request_id)
+
+    def cancel_request(self, request_id: str) -> bool:
+        """Stop a request, or take it out of the queue; tell whether it was still open.
+
+        Its response is published with the status *cancelled*. What was said of a running one
+        stays in the history.
+        """
+        request = self._inbox.withdraw(request_id)
+        if request is None:
+            return False
+        self._cancel_turn(request)
+        return True
+
+    # --- settings and state -------------------------------------------------------------------
 
     def set_model(self, provider: str | Provider, **settings: Any) -> None:
         """Answer with another model from now on; the conversation and all settings stay.
@@ -160,36 +268,172 @@ class Session:
             ConfigError: There is no such model.
             SessionError: A turn is under way.
         """
-        self._check_idle()
-        self._provider_state = None  # it belongs to the model that answered so far
-        self.agent = self.agent.with_settings(provider=provider, **settings)
+        with self._turns.between():
+            self.agent = self.agent.with_settings(provider=provider, **settings)
+            self._provider_state = None  # it belongs to the model that answered so far
 
     def configure(self, **settings: Any) -> None:
-        """Change settings from now on, in the words of `alloy_nb.run`."""
-        self._check_idle()
-        self.agent = self.agent.with_settings(**settings)
+        """Change settings from now on, in the words of `alloy_nb.run`.
 
-    def reset(self) -> None:
-        """Forget the conversation; the settings and what was spent stay."""
-        self._check_idle()
-        self._messages = []
-        self._memory = {}
-        self._provider_state = None
-        self.results.clear()
-        self._context_tokens = None
+        Raises:
+            ConfigError: A setting is wrong.
+            SessionError: A turn is under way.
+        """
+        with self._turns.between():
+            self.agent = self.agent.with_settings(**settings)
 
-    async def _turn(
+    def reset(self, *, cancel: bool = False) -> None:
+        """Forget the conversation; the settings and what was spent stay.
+
+        With ``cancel=True`` a turn under way is stopped first, and whatever waits is cancelled.
+
+        Raises:
+            SessionError: A turn is under way.
+        """
+        if cancel:
+            portal.run_sync(self._cancel_and_forget())
+            return
+        with self._turns.between():
+            self._forget()
+
+    async def areset(self, *, cancel: bool = False) -> None:
+        """Forget the conversation, as `reset`; awaitable in any event loop."""
+        if cancel:
+            await portal.run_async(self._cancel_and_forget())
+        else:
+            self.reset()
+
+    def health(self) -> Health:
+        """Return how the session is; at once, also while it answers."""
+        running = self._running
+        last = self.results[-1:]
+        return Health(
+            status=self._turns.status,
+            turns=running.run.turn if running else sum(result.turns for result in last),
+            message_count=len(self._messages),
+            usage=self._usage,
+            cost=self._cost,
+            uptime=time.monotonic() - self._made,
+            busy=self._turns.status == "running",
+            pending_count=self._turns.pending,
+            max_pending=self._inbox.limit,
+        )
+
+    def export_session(self) -> SessionRecord:
+        """Return the session as a value, as it was before the turn under way, if there is one."""
+        last = self.results[-1:]
+        return SessionRecord(
+            id=self.id,
+            messages=tuple(self._messages),
+            usage=self._usage,
+            cost=self._cost,
+            metadata={
+                "name": self.name,
+                "model": f"{self.provider.name}/{self.provider.model}",
+                "status": last[0].status.value if last else "idle",
+                "turns": last[0].turns if last else 0,
+            },
+            created_at=self._created_at,
+            updated_at=self._updated_at,
+        )
+
+    @classmethod
+    def restore(
+        cls, record: SessionRecord, *, provider: str | Provider, **settings: Any
+    ) -> Session:
+        """Go on with an exported session: its id, its history, and what it has used.
+
+        The model, the tools and all other settings are those that are given here, and a limit on
+        cost counts from here.
+        """
+        session = cls(provider=provider, messages=record.messages, id=record.id, **settings)
+        session._usage, session._cost = record.usage, record.cost
+        session._created_at, session._updated_at = record.created_at, record.updated_at
+        return session
+
+    def stop(self) -> None:
+        """End the session: stop its turn, cancel what waits, call `on_shutdown`. Blocks.
+
+        What it knows can still be read. A second call does nothing.
+        """
+        portal.run_sync(self._stop())
+
+    async def astop(self) -> None:
+        """End the session, as `stop`; awaitable in any event loop."""
+        await portal.run_async(self._stop())
+
+    def as_tool(
+        self, name: str | None = None, description: str | None = None, **options: Any
+    ) -> Tool:
+        """Make it a tool of another agent, which goes on with it in each call; see `delegation`."""
+        return delegation.as_tool(self, name=name, description=description, **options)
+
+    def count_in(self, ledger: delegation.Ledger) -> None:
+        """Count each run of this session, and of those that it asks, in a ledger too."""
+        self._ledger = ledger
+
+    # --- one turn -----------------------------------------------------------------------------
+
+    async def _chat(
         self,
         prompt: Prompt,
         settings: dict[str, Any],
-        on_text: Callable[[str], object] | None = None,
-        on_event: Callable[[Event], object] | None = None,
+        tell: _Tell = (None, None),
+        *,
+        wait: bool,
     ) -> Result:
-        async with self.start(prompt, **settings) as run:
-            with delivering(run, on_text, on_event):
+        async with self.start(prompt, wait=wait, **settings) as run:
+            with delivering(run, *tell):
                 return await run.result()
 
+    @asynccontextmanager
+    async def _turn(
+        self, prompt: Prompt, settings: dict[str, Any], request: Request | None = None
+    ) -> AsyncIterator[Run]:
+        """Run one turn, which was taken by the caller, and give it back."""
+        try:
+            with self._turns.preparing():
+                await lifecycle.begin(self, self._told)
+            run = self._begin(prompt, settings, request)
+            try:
+                async with run:
+                    yield run
+            finally:
+                # However the turn ended, what was said and what was spent is kept.
+                self._keep(await _outcome(run))
+        finally:
+            with self._lock:
+                self._running = None
+            self._turns.release()
+
+    def _begin(self, prompt: Prompt, settings: dict[str, Any], request: Request | None) -> Run:
+        agent = self.agent.with_settings(**settings)
+        context = {**agent.context, "session_id": self.id}
+        if request is not None:
+            context["request_id"] = request.id
+        agent = replace(agent, context=context)
+        # The run's task is made with these set; nobody else sees them.
+        token = turns.inside.set(self._turns)
+        try:
+            with delegation.counted_in(self._ledger):
+                run = agent.start(
+                    prompt,
+                    messages=self._messages,
+                    memory=self._memory,
+                    provider_state=self._provider_state,
+                    view=self._view,
+                )
+        finally:
+            turns.inside.reset(token)
+        with self._lock:
+            self._running = lifecycle.Running(run, asyncio.get_running_loop(), request)
+            if self._stopping is not None or (request is not None and request.is_cancelled):
+                run.cancel()
+        self.bus.publish(self.runs_topic, run)
+        return run
+
     def _keep(self, result: Result) -> None:
+        """Take the outcome of a turn into the history."""
         before = len(self._messages)
         self._messages = list(result.messages)
         if result.status is RunStatus.ERROR and len(self._messages) == before + 1:
@@ -199,16 +443,76 @@ class Session:
         self._cost += result.cost
         self._context_tokens = result.metadata.get("context_tokens", self._context_tokens)
         self._provider_state = result.metadata.get("provider_state")
+        self._view = result.view
+        self._updated_at = datetime.now(UTC)
         self.results.append(result)
 
-    def _check_idle(self) -> None:
-        if self._busy.locked():
-            raise SessionError(f"The session {self.name!r} is answering. Stop it first.")
+    def _turn_of(self, request: Request) -> AbstractAsyncContextManager[Run]:
+        return self._turn(request.prompt, request.settings, request)
+
+    def _publish(self, request_id: str, result: Result, phase: Phase) -> None:
+        response = AgentResponse(self.id, request_id, result, phase)
+        self.bus.publish(self.responses_topic, response)
+
+    # --- beginning and end --------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        self._turns.check_outside("stopped")
+        with self._lock:
+            stopping, first = self._stopping, self._stopping is None
+            if stopping is None:
+                stopping = self._stopping = Future()
+        if not first:
+            await asyncio.shield(asyncio.wrap_future(stopping))
+            return
+        try:
+            self._turns.clear(f"The session {self.name!r} was stopped.", close=True)
+            self._cancel_turn()
+            try:
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._turns.wait(last=True)  # never given back
+            except TimeoutError:
+                log.warning("The turn of %r did not end; it is stopped without", self.name)
+        except BaseException:  # raised again; who stops it once more begins anew
+            with self._lock:
+                self._stopping = None
+            raise
+        finally:
+            stopping.set_result(None)  # before anybody is told, who may stop it too
+        for subscription in self._subscriptions:
+            subscription.close()
+        await lifecycle.end(self, self._told, self.on_shutdown)
+
+    async def _cancel_and_forget(self) -> None:
+        self._turns.check_outside("reset")
+        self._turns.clear(f"The session {self.name!r} was reset before this was answered.")
+        self._cancel_turn()
+        await self._turns.wait()
+        try:
+            self._forget()
+        finally:
+            self._turns.release()
+
+    def _cancel_turn(self, request: Request | None = None) -> None:
+        """Stop the turn under way: any, or that of a request."""
+        with self._lock:
+            running = self._running
+        if running is not None and request in (None, running.request):
+            running.cancel()
+
+    def _forget(self) -> None:
+        self._messages = []
+        self._memory = {}
+        self._provider_state = None
+        self._view = None
+        self._context_tokens = None
+        self._updated_at = datetime.now(UTC)
+        self.results.clear()
 
 
-def window_of(provider: Provider, overrides: Mapping[str, Any] | None = None) -> int | None:
-    """Return how many tokens a provider's model can read, or ``None`` where that is unknown."""
-    own = getattr(provider, "context_window", None)
-    if isinstance(own, int):
-        return own
-    return catalog.context_window(provider.name, provider.model, overrides)
+async def _outcome(run: Run) -> Result:
+    try:
+        return await run.result()
+    except asyncio.CancelledError:
+        # A second cancellation, while the run was ending from the first, must not lose the turn.
+        return await run.result()

@@ -211,8 +211,8 @@ class Transcript:
                 self._tool_event(event)
             case BudgetWarned(spent, limit):
                 self.notice("budget", f"${spent:.2f} of ${limit:.2f} is spent.")
-            case Delegated(to, prompt):
-                self.notice("info", f"Asked {to}: {_line(prompt)}")
+            case Delegated(agent, Event(body=RunStarted(prompt=task))):
+                self.notice("info", f"Asked {agent}: {_line(task.text if task else '')}")
             case Stopped() as body:
                 self._reply_stopped(body)
             case TurnFinished() as body:

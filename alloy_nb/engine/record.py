@@ -1,0 +1,184 @@
+"""A conversation as a value that can be written down and read back.
+
+The JSON has a version, and a reader refuses one that it does not know. What is read is data alone:
+messages, counts, and what is known about them. No field of it names an address, a tool, a key or a
+permission, and an unknown field is refused, so that a file from elsewhere changes none of these.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+)
+
+from alloy_nb.errors import ConfigError, SessionError
+from alloy_nb.messages import Message
+from alloy_nb.secrets import redact
+from alloy_nb.usage import Cost, Usage
+
+__all__ = ["VERSION", "Health", "SessionRecord"]
+
+VERSION = 1
+# A longer conversation than any model reads, with pictures.
+MAX_BYTES = 64_000_000
+# Also a topic, and the name of what is stored.
+ID = r"[A-Za-z0-9_.:@-]{1,128}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session at one moment.
+
+    Args:
+        id: The session's own id, which stays the same from export to export.
+        messages: The conversation.
+        usage: Tokens of all turns.
+        cost: US dollars of all turns.
+        metadata: What else is known: name, status, turns, model.
+        created_at: When the session was made.
+        updated_at: When it last changed.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    usage: Usage = field(default_factory=Usage)
+    cost: Cost = field(default_factory=Cost)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def to_json(self) -> str:
+        """Return the record as JSON text, with every known key masked."""
+        shape = _Shape(
+            format="alloy_nb.session",
+            version=VERSION,
+            id=self.id,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            usage=self.usage,
+            cost=self.cost,
+            metadata=dict(self.metadata),
+            messages=self.messages,
+        )
+        values = shape.model_dump(mode="json", exclude_none=True)
+        text = redact(json.dumps(values, ensure_ascii=False, indent=1))
+        # Half a character, as a person may paste it, is none in UTF-8.
+        return text.encode("utf-8", "replace").decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, max_bytes: int = MAX_BYTES) -> SessionRecord:
+        """Read what `to_json` wrote.
+
+        Raises:
+            SessionError: It is too large, no such record, or of a version that is not known.
+        """
+        data = _bytes(text, max_bytes)
+        try:
+            head = _Head.model_validate_json(data)
+            if head.version != VERSION:
+                raise SessionError(
+                    f"This session has format version {head.version}, and this package reads "
+                    f"version {VERSION}. Install a newer alloy-nb, or export the session again."
+                )
+            shape = _Shape.model_validate_json(data)
+        except ValidationError as error:
+            raise SessionError(f"This is no session that can be read: {_where(error)}.") from None
+        return cls(
+            id=shape.id,
+            messages=shape.messages,
+            usage=shape.usage,
+            cost=shape.cost,
+            metadata=shape.metadata,
+            created_at=shape.created_at,
+            updated_at=shape.updated_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a session is, at one moment."""
+
+    status: Literal["idle", "running", "stopped"]
+    turns: int
+    """Replies in the turn under way, or else in the last one."""
+    message_count: int
+    usage: Usage
+    cost: Cost
+    uptime: float
+    """Seconds since it was made."""
+    busy: bool
+    pending_count: int
+    """Requests that wait."""
+    max_pending: int
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(strict=True, defer_build=True)
+
+    format: Literal["alloy_nb.session"]
+    version: int
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", defer_build=True)
+
+    format: Literal["alloy_nb.session"]
+    version: int
+    id: Annotated[str, StringConstraints(pattern=f"^{ID}$")]
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    usage: Usage
+    cost: Cost
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    messages: tuple[Message, ...]
+
+
+def session_id(given: str | None, context: Mapping[str, Any]) -> str:
+    """Return the id that a session was given, by itself or as ``context["session_id"]``, or a new.
+
+    Raises:
+        ConfigError: It cannot be an id.
+    """
+    chosen = given if given is not None else context.get("session_id")
+    if chosen is None:
+        return secrets.token_urlsafe(16)
+    if not isinstance(chosen, str) or not re.fullmatch(ID, chosen):
+        raise ConfigError(
+            f"{chosen!r} cannot be a session's id: use up to 128 letters, digits and _ . : @ -"
+        )
+    return chosen
+
+
+def _bytes(text: str | bytes, limit: int) -> bytes:
+    try:
+        data = text if isinstance(text, bytes) else text.encode()
+    except UnicodeEncodeError:
+        raise SessionError("This is no session that can be read: it is not UTF-8.") from None
+    if len(data) > limit:
+        raise SessionError(
+            f"This session has {len(data):,} bytes, and at most {limit:,} are read. Raise "
+            "max_bytes if you trust it."
+        )
+    return data
+
+
+def _where(error: ValidationError) -> str:
+    """Say where the first fault is, without repeating what stands there."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:200]
+    message = str(first["msg"])[:200]
+    return f"{place}: {message}" if place else message
