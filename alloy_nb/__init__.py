@@ -28,9 +28,30 @@ if TYPE_CHECKING:
     from alloy_nb.engine.agent import Agent, arun, astream, run, stream
     from alloy_nb.engine.approval import Decision
     from alloy_nb.engine.budget import Budget
-    from alloy_nb.engine.middleware import Middleware
+    from alloy_nb.engine.bus import EventBus
+    from alloy_nb.engine.hooks import (
+        Halt,
+        after_compaction,
+        after_completion,
+        after_tool_execution,
+        after_tool_request,
+        before_completion,
+        before_tool_call,
+        on_error,
+        session_end,
+        session_start,
+    )
+    from alloy_nb.engine.logs import Logger
+    from alloy_nb.engine.middleware import Block, HookContext, Middleware
+    from alloy_nb.engine.policies import Policy, Rule
+    from alloy_nb.engine.record import SessionRecord
+    from alloy_nb.engine.requests import cancel_request, send_message
     from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
+    from alloy_nb.engine.schedule import Scheduler
     from alloy_nb.engine.session import Session
+    from alloy_nb.engine.skills import Skill, skill, skills
+    from alloy_nb.engine.team import Team
+    from alloy_nb.engine.telemetry import Telemetry
     from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
     from alloy_nb.errors import AlloyError, ConfigError, ProviderError, ToolError
     from alloy_nb.messages import Citation, Document, Image, Message, Text, Thinking
@@ -45,7 +66,7 @@ if TYPE_CHECKING:
         catalog,
         provider,
     )
-    from alloy_nb.tools import bash, edit, read, write
+    from alloy_nb.tools import McpServer, Memory, Scratchpad, bash, edit, mcp, read, write
     from alloy_nb.usage import Cost, Usage
 
 __all__ = [
@@ -53,6 +74,7 @@ __all__ = [
     "Agent",
     "AlloyError",
     "Anthropic",
+    "Block",
     "Budget",
     "Citation",
     "Codex",
@@ -60,18 +82,32 @@ __all__ = [
     "Cost",
     "Decision",
     "Document",
+    "EventBus",
     "Gemini",
+    "Halt",
+    "HookContext",
     "Image",
+    "Logger",
+    "McpServer",
+    "Memory",
     "Message",
     "Middleware",
     "ModelOptions",
     "OpenAI",
     "OpenAICompat",
+    "Policy",
     "ProviderError",
     "Result",
+    "Rule",
     "Run",
     "RunStatus",
+    "Scheduler",
+    "Scratchpad",
     "Session",
+    "SessionRecord",
+    "Skill",
+    "Team",
+    "Telemetry",
     "Text",
     "Thinking",
     "Tool",
@@ -80,18 +116,32 @@ __all__ = [
     "ToolOutput",
     "ToolRecord",
     "Usage",
+    "after_compaction",
+    "after_completion",
+    "after_tool_execution",
+    "after_tool_request",
     "arun",
     "astream",
     "bash",
+    "before_completion",
+    "before_tool_call",
+    "cancel_request",
     "catalog",
     "edit",
     "errors",
     "events",
     "load_ipython_extension",
+    "mcp",
     "messages",
+    "on_error",
     "provider",
     "read",
     "run",
+    "send_message",
+    "session_end",
+    "session_start",
+    "skill",
+    "skills",
     "stream",
     "tool",
     "unload_ipython_extension",
@@ -106,9 +156,30 @@ _HOMES = {
     "engine.agent": ("Agent", "arun", "astream", "run", "stream"),
     "engine.approval": ("Decision",),
     "engine.budget": ("Budget",),
-    "engine.middleware": ("Middleware",),
+    "engine.bus": ("EventBus",),
+    "engine.hooks": (
+        "Halt",
+        "after_compaction",
+        "after_completion",
+        "after_tool_execution",
+        "after_tool_request",
+        "before_completion",
+        "before_tool_call",
+        "on_error",
+        "session_end",
+        "session_start",
+    ),
+    "engine.logs": ("Logger",),
+    "engine.middleware": ("Block", "HookContext", "Middleware"),
+    "engine.policies": ("Policy", "Rule"),
+    "engine.record": ("SessionRecord",),
+    "engine.requests": ("cancel_request", "send_message"),
     "engine.run": ("Result", "Run", "RunStatus", "ToolRecord"),
+    "engine.schedule": ("Scheduler",),
     "engine.session": ("Session",),
+    "engine.skills": ("Skill", "skill", "skills"),
+    "engine.team": ("Team",),
+    "engine.telemetry": ("Telemetry",),
     "engine.tool": ("Tool", "ToolContext", "ToolOutput", "tool"),
     "errors": ("AlloyError", "ConfigError", "ProviderError", "ToolError"),
     "messages": ("Citation", "Document", "Image", "Message", "Text", "Thinking"),
@@ -123,7 +194,7 @@ _HOMES = {
         "catalog",
         "provider",
     ),
-    "tools": ("bash", "edit", "read", "write"),
+    "tools": ("McpServer", "Memory", "Scratchpad", "bash", "edit", "mcp", "read", "write"),
     "usage": ("Cost", "Usage"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

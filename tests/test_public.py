@@ -298,7 +298,10 @@ def test_star_imports_every_public_name():
 
 @pytest.mark.parametrize(
     "module",
-    ["engine.agent", "engine.session", "engine.tool", "providers.anthropic", "providers.demo"],
+    [
+        *("engine.agent", "engine.session", "engine.skills", "engine.tool"),
+        *("providers.anthropic", "providers.demo"),
+    ],
 )
 def test_the_examples_in_the_docstrings_work(module, monkeypatch):
     monkeypatch.setenv("ALLOY_DEMO_PACE", "0")

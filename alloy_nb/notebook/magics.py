@@ -22,9 +22,11 @@ from traitlets import Bool, Enum, Float, Int, Unicode, observe
 from alloy_nb.engine import export
 from alloy_nb.engine.approval import POLICIES
 from alloy_nb.engine.budget import Budget
+from alloy_nb.engine.compaction import window_of
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.session import Session, window_of
+from alloy_nb.engine.session import Session
+from alloy_nb.engine.skills import from_words, skills
 from alloy_nb.errors import AlloyError, ConfigError, Interrupted, SessionError
 from alloy_nb.notebook import answers, nesting, status
 from alloy_nb.notebook.approval import asker
@@ -63,6 +65,11 @@ class Alloy(Magics):
     system_prompt = Unicode(SYSTEM, help="What the model is told about where it is.").tag(
         config=True
     )
+    context_discovery = Bool(
+        False,
+        help="Tell the model what stands in .alloy/context/*.md, in your home, the repository and "
+        "this folder.",
+    ).tag(config=True)
     cache = Bool(
         True,
         help="Let the vendor keep what was sent for the next request, where it wants to be told "
@@ -114,7 +121,7 @@ class Alloy(Magics):
             raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
         session = self.session(flags.get("session") or "main")
         settings = self._turn_settings(flags, session)
-        resolved = resolve(words.prompt, namespace)
+        resolved = resolve(from_words(words.prompt) or words.prompt, namespace)
         if flags.get("new"):
             session.reset()
         transcript = self._transcript(session, settings)
@@ -180,6 +187,7 @@ class Alloy(Magics):
                 name=name,
                 tools=[python_tool(self.shell), read, write, edit, bash],
                 system_prompt=self.system_prompt,
+                context_discovery=self.context_discovery,
                 max_turns=self.max_turns,
                 tool_timeout=self.tool_timeout,
                 effort=effort or self.effort or None,
@@ -206,7 +214,10 @@ class Alloy(Magics):
         if change["new"]:
             nesting.allow_nested_loops()
 
-    @observe("model", "effort", "max_cost", "max_turns", "tool_timeout", "system_prompt")
+    @observe(
+        *("model", "effort", "max_cost", "max_turns", "tool_timeout"),
+        *("system_prompt", "context_discovery"),
+    )
     def _apply(self, change: Any) -> None:
         """Let the sessions that are open follow ``%config Alloy``."""
         name, value = change["name"], change["new"]
@@ -240,6 +251,8 @@ class Alloy(Magics):
             "models": self._models,
             "approve": self._approve,
             "reset": self._reset,
+            "history": self._history,
+            "skills": lambda _: status.show(status.skill_rows(skills())),
             "cost": self._cost,
             "export": self._export,
             "help": lambda _: status.say(usage()),
@@ -279,6 +292,10 @@ class Alloy(Magics):
         session = self.session(words.flags.get("session") or "main")
         session.reset()
         status.say("The conversation is forgotten; settings and costs stay.")
+
+    def _history(self, words: Words) -> None:
+        session = self.session(words.flags.get("session") or "main")
+        status.show(status.history(session.messages))
 
     def _cost(self, _: Words) -> None:
         status.show(status.ledger(list(self.sessions.values())))

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alloy_nb.engine.session import Session
+from alloy_nb.engine.skills import Skill
+from alloy_nb.messages import Block, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.notebook.cards import publish_table, publish_text
+from alloy_nb.notebook.plain import one_line
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider
 
-__all__ = ["POLICY_MEANING", "ledger", "models", "of", "say", "show"]
+__all__ = [
+    "POLICY_MEANING",
+    "history",
+    "ledger",
+    "models",
+    "of",
+    "say",
+    "show",
+    "skill_rows",
+]
 
 Rows = Sequence[Sequence[str]]
 
@@ -21,6 +33,7 @@ POLICY_MEANING = {
     "none": "no tool may run",
 }
 _MOST_MODELS = 60
+_LINE = 80
 
 
 def of(session: Session, policy: str) -> list[tuple[str, str]]:
@@ -96,6 +109,35 @@ def models(word: str) -> list[list[str]]:
     if not found:
         rows.append([f"none is listed for {word!r}; any vendor/model can be used", "", ""])
     return rows
+
+
+def history(messages: Sequence[Message]) -> list[list[str]]:
+    """Return a row for each message: who, and how it begins; tools and media as tags."""
+    rows = [["", "who", "what"]]
+    for number, message in enumerate(messages, 1):
+        said = " ".join(filter(None, map(_said, message.content)))
+        rows.append([str(number), message.role, one_line(said, _LINE)])
+    return rows
+
+
+def _said(block: Block) -> str:
+    match block:
+        case Text():
+            return block.text
+        case Thinking():
+            return ""
+        case ToolCall(name=name):
+            return f"[call {name}]"
+        case ToolResult(name=name, is_error=failed):
+            return f"[{'failure' if failed else 'result'} {name}]"
+    return f"[{block.type}]"
+
+
+def skill_rows(there: Sequence[Skill]) -> list[list[str]]:
+    """Return a row for each skill, or one that says where they go."""
+    rows = [["skill", "what it is for"]]
+    rows += [[f"/{one_line(skill.name)}", one_line(skill.description)] for skill in there]
+    return rows if there else [*rows, ["none yet", "put a prompt into .alloy/skills/NAME.md"]]
 
 
 def show(rows: Rows) -> None:

@@ -80,6 +80,8 @@ COMMANDS: Sequence[Command] = (
     Command("models", "[WORD]", "list models, and whether there is a key for them", 1),
     Command("approve", "[POLICY]", "show or set which tools may run: ask, read, all, none", 1),
     Command("reset", "", "forget the conversation; settings and costs stay", 0, ("session",)),
+    Command("history", "", "list what was said, a line for each message", 0, ("session",)),
+    Command("skills", "", "list the skills; %alloy /NAME WORDS runs one", 0),
     Command("cost", "", "show what this session used and cost", 0),
     Command("export", "FILE", "write the conversation to FILE.md or FILE.json", 1, ("session",)),
     Command("help", "", "show this", 0),

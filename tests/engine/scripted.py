@@ -1,4 +1,4 @@
-"""A provider that answers from a script, for tests of the engine that need no bytes.
+"""The public scripted provider, with replies spelled out as events: tests of the engine cut them.
 
 ::
 
@@ -12,9 +12,7 @@ come first. `HANG` in a list waits for ever.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from alloy_nb.events import (
@@ -30,17 +28,21 @@ from alloy_nb.events import (
 from alloy_nb.messages import StopReason
 from alloy_nb.providers.base import ModelRequest
 from alloy_nb.providers.wire_json import dumps
+from alloy_nb.testing import FOREVER, ScriptedProvider
 from alloy_nb.usage import Usage
 
 __all__ = ["HANG", "Scripted", "calls", "of_run", "says"]
 
-HANG = object()
+HANG = FOREVER
 Item = Sequence[Any] | BaseException | Callable[[ModelRequest], Any]
 _USED = Usage(input_tokens=10, output_tokens=5)
 
 
-class Scripted:
-    """Answers each request with the next item of the script, then with `otherwise`."""
+class Scripted(ScriptedProvider):
+    """Answers each request with the next item of the script, then with `otherwise`.
+
+    With `steps`, whatever else the loop has to do is done between two events.
+    """
 
     def __init__(
         self,
@@ -49,33 +51,7 @@ class Scripted:
         otherwise: Item | None = None,
         steps: bool = False,
     ) -> None:
-        self.name = name
-        self.model = "scripted-1"
-        self.requests: list[ModelRequest] = []
-        self.closed = 0
-        self._script = list(script)
-        self._otherwise = otherwise
-        self._steps = steps
-
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
-        # The engine goes on with the same list; what was sent is what it held now.
-        self.requests.append(replace(request, messages=list(request.messages)))
-        number = len(self.requests) - 1
-        item = self._script[number] if number < len(self._script) else self._otherwise
-        assert item is not None, "the script has no answer left"
-        if callable(item) and not isinstance(item, BaseException):
-            item = item(request)
-        try:
-            for step in [item] if isinstance(item, BaseException) else item:
-                if self._steps:
-                    await asyncio.sleep(0)
-                if step is HANG:
-                    await asyncio.Event().wait()
-                if isinstance(step, BaseException):
-                    raise step
-                yield step
-        finally:
-            self.closed += 1
+        super().__init__(*script, name=name, otherwise=otherwise, pace=0.0 if steps else None)
 
 
 def says(

@@ -32,7 +32,10 @@ class Asking:
     def use(self, server: Server, wire: str = "anthropic", *, approve: str = "ask") -> None:
         """Begin a new conversation with a server, in a wire format."""
         for line in (
+            # Beside it the key in the environment is sent, so that it could come out somewhere.
+            f"import os; os.environ['ANTHROPIC_BASE_URL'] = {server.url!r}",
             f"%alloy model {MODELS[wire]} --base-url {server.url}",
+            "del os.environ['ANTHROPIC_BASE_URL']",
             "%alloy reset",
             f"%alloy approve {approve}",
         ):

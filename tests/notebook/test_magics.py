@@ -294,7 +294,7 @@ def test_a_limit_on_the_session_counts_what_was_spent_before_it(cell, monkeypatc
         cell(f"%alloy model anthropic/claude-sonnet-4-6 --base-url {server.url}")
         cell("%alloy hello")
         cell("%config Alloy.max_cost = 1.0")
-        assert "may cost up to" in cell("%alloy hello").text
+        assert "is spent, and the limit is" in cell("%alloy hello").text
         assert len(server.requests) == 1
 
 
