@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from alloy_nb import errors, events, messages
     from alloy_nb.engine.agent import Agent, arun, astream, run, stream
-    from alloy_nb.engine.approval import Decision
     from alloy_nb.engine.budget import Budget
-    from alloy_nb.engine.bus import EventBus
-    from alloy_nb.engine.hooks import (
+    from alloy_nb.engine.calls.approval import Decision
+    from alloy_nb.engine.calls.policies import Policy, Rule
+    from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput, tool
+    from alloy_nb.engine.middleware.base import Block, HookContext, Middleware
+    from alloy_nb.engine.middleware.hooks import (
         Halt,
         after_compaction,
         after_completion,
@@ -41,18 +43,16 @@ if TYPE_CHECKING:
         session_end,
         session_start,
     )
-    from alloy_nb.engine.logs import Logger
-    from alloy_nb.engine.middleware import Block, HookContext, Middleware
-    from alloy_nb.engine.policies import Policy, Rule
-    from alloy_nb.engine.record import SessionRecord
-    from alloy_nb.engine.requests import cancel_request, send_message
+    from alloy_nb.engine.middleware.logs import Logger
+    from alloy_nb.engine.middleware.telemetry import Telemetry
     from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
     from alloy_nb.engine.schedule import Scheduler
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.bus import EventBus
+    from alloy_nb.engine.sessions.record import SessionRecord
+    from alloy_nb.engine.sessions.requests import cancel_request, send_message
+    from alloy_nb.engine.sessions.session import Session
     from alloy_nb.engine.skills import Skill, skill, skills
     from alloy_nb.engine.team import Team
-    from alloy_nb.engine.telemetry import Telemetry
-    from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
     from alloy_nb.errors import AlloyError, ConfigError, ProviderError, ToolError
     from alloy_nb.messages import Citation, Document, Image, Message, Text, Thinking
     from alloy_nb.providers import (
@@ -154,10 +154,10 @@ __version__ = "0.1.0"
 # cell, a worker or a command line that needs one of them does not wait for all the others.
 _HOMES = {
     "engine.agent": ("Agent", "arun", "astream", "run", "stream"),
-    "engine.approval": ("Decision",),
+    "engine.calls.approval": ("Decision",),
     "engine.budget": ("Budget",),
-    "engine.bus": ("EventBus",),
-    "engine.hooks": (
+    "engine.sessions.bus": ("EventBus",),
+    "engine.middleware.hooks": (
         "Halt",
         "after_compaction",
         "after_completion",
@@ -169,18 +169,18 @@ _HOMES = {
         "session_end",
         "session_start",
     ),
-    "engine.logs": ("Logger",),
-    "engine.middleware": ("Block", "HookContext", "Middleware"),
-    "engine.policies": ("Policy", "Rule"),
-    "engine.record": ("SessionRecord",),
-    "engine.requests": ("cancel_request", "send_message"),
+    "engine.middleware.logs": ("Logger",),
+    "engine.middleware.base": ("Block", "HookContext", "Middleware"),
+    "engine.calls.policies": ("Policy", "Rule"),
+    "engine.sessions.record": ("SessionRecord",),
+    "engine.sessions.requests": ("cancel_request", "send_message"),
     "engine.run": ("Result", "Run", "RunStatus", "ToolRecord"),
     "engine.schedule": ("Scheduler",),
-    "engine.session": ("Session",),
+    "engine.sessions.session": ("Session",),
     "engine.skills": ("Skill", "skill", "skills"),
     "engine.team": ("Team",),
-    "engine.telemetry": ("Telemetry",),
-    "engine.tool": ("Tool", "ToolContext", "ToolOutput", "tool"),
+    "engine.middleware.telemetry": ("Telemetry",),
+    "engine.calls.tool": ("Tool", "ToolContext", "ToolOutput", "tool"),
     "errors": ("AlloyError", "ConfigError", "ProviderError", "ToolError"),
     "messages": ("Citation", "Document", "Image", "Message", "Text", "Thinking"),
     "providers": (

@@ -26,9 +26,9 @@ from alloy_nb.errors import AlloyError, ConfigError
 
 # The engine is imported by what needs it, so that --help and a mistyped flag answer at once.
 if TYPE_CHECKING:
+    from alloy_nb.engine.calls.tool import Tool
     from alloy_nb.engine.context import ContextFile
     from alloy_nb.engine.run import Result
-    from alloy_nb.engine.tool import Tool
     from alloy_nb.events import Event
     from alloy_nb.providers.base import Provider
 
@@ -36,7 +36,7 @@ __all__ = ["main"]
 
 FIRST_NOTEBOOK = Path("notebooks/01-first-cell.ipynb")
 TOOLS = ("read", "write", "edit", "bash")
-# Those of `engine.approval`, which is not imported for --help.
+# Those of `engine.calls.approval`, which is not imported for --help.
 POLICIES = ("ask", "read", "all", "none")
 # More is no prompt; a model can read a file with its tool.
 _LONGEST_INPUT = 4_000_000

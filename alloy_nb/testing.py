@@ -27,9 +27,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from alloy_nb.engine.agent import Prompt, arun, run
+from alloy_nb.engine.calls.tool import tool
 from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.tool import tool
 from alloy_nb.errors import ProviderError, StreamTruncated
 from alloy_nb.events import (
     BlockSealed,

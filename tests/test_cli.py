@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from alloy_nb import cli
-from alloy_nb.engine import approval
+from alloy_nb.engine.calls import approval
 from alloy_nb.secrets import api_key_names
 from tests.kernel_harness import clean_environment
 from tests.servers.sse import STALL, Server, cut, json_answer, loop, stream

@@ -299,7 +299,7 @@ def test_star_imports_every_public_name():
 @pytest.mark.parametrize(
     "module",
     [
-        *("engine.agent", "engine.session", "engine.skills", "engine.tool"),
+        *("engine.agent", "engine.sessions.session", "engine.skills", "engine.calls.tool"),
         *("providers.anthropic", "providers.demo"),
     ],
 )

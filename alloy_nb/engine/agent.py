@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from alloy_nb.engine import delegation, portal
-from alloy_nb.engine.approval import Approver, Policy, approver
 from alloy_nb.engine.budget import Budget, UnknownPrice
+from alloy_nb.engine.calls.approval import Approver, Policy, approver
+from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.checks import (
     RUN_SETTINGS,
     check_callback,
@@ -19,16 +20,15 @@ from alloy_nb.engine.checks import (
     checked_run_setting,
     wrong,
 )
-from alloy_nb.engine.compaction import Compaction
 from alloy_nb.engine.context import ContextFile, compose, discover
-from alloy_nb.engine.conversation import View
 from alloy_nb.engine.loop import drive
-from alloy_nb.engine.middleware import Middleware
+from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.engine.run import Result, Run
 from alloy_nb.engine.settings import gathered
 from alloy_nb.engine.structured import Structured
-from alloy_nb.engine.tool import Tool
+from alloy_nb.engine.window.compaction import Compaction
+from alloy_nb.engine.window.conversation import View
 from alloy_nb.errors import ConfigError
 from alloy_nb.events import Event, TextDelta
 from alloy_nb.messages import Document, Image, Message, Text, user

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from alloy_nb.engine.measure import Measured, fixed_at_most, most_tokens
+from alloy_nb.engine.window.measure import Measured, fixed_at_most, most_tokens
 from alloy_nb.errors import BudgetExceeded, ConfigError, ProviderError, StreamTruncated, TimedOut
 from alloy_nb.providers import catalog
 from alloy_nb.providers.base import ModelOptions, ModelRequest, Provider

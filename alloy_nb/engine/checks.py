@@ -18,14 +18,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from alloy_nb.engine.approval import POLICIES
 from alloy_nb.engine.budget import UNKNOWN_PRICES, Budget
-from alloy_nb.engine.compaction import Compaction
+from alloy_nb.engine.calls.approval import POLICIES
+from alloy_nb.engine.calls.tool import as_tools
 from alloy_nb.engine.context import ContextFile
-from alloy_nb.engine.conversation import View
-from alloy_nb.engine.middleware import Middleware
+from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.engine.retry import RetryPolicy
-from alloy_nb.engine.tool import as_tools
+from alloy_nb.engine.window.compaction import Compaction
+from alloy_nb.engine.window.conversation import View
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import Message
 from alloy_nb.providers import provider as named_provider

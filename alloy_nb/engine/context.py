@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.tool import Tool
+    from alloy_nb.engine.calls.tool import Tool
 
 __all__ = ["ContextFile", "compose", "discover", "list_tools"]
 

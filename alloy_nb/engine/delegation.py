@@ -18,15 +18,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine.budget import joined
+from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput, tool
 from alloy_nb.engine.run import Result, Run, RunStatus
-from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput, tool
 from alloy_nb.errors import ConfigError, SessionError, ToolError
 from alloy_nb.events import Delegated
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
     from alloy_nb.engine.agent import Agent, Prompt
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["MAX_DEPTH", "Ledger", "Share", "as_tool"]
 
@@ -174,7 +174,9 @@ def tool_name(agent: str) -> str:
 
 def _risk(worker: Agent | Session) -> str:
     """Return whether to give a task is to run things, or the worker asks for itself."""
-    from alloy_nb.engine.session import Session  # it is made of agents, and so stands above
+    from alloy_nb.engine.sessions.session import (
+        Session,  # it is made of agents, and so stands above
+    )
 
     agent = worker.agent if isinstance(worker, Session) else worker
     reads = all(one.risk == "read" for one in agent.tools)
@@ -219,7 +221,7 @@ def ask_tool(
 
 def begin(worker: Agent | Session, task: Prompt) -> AbstractAsyncContextManager[Run]:
     """Return the run of a task, to be entered."""
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.session import Session
 
     return worker.start(task, wait=True) if isinstance(worker, Session) else worker.start(task)
 

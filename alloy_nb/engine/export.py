@@ -17,7 +17,7 @@ from alloy_nb.messages import Image, Message, Text, Thinking, ToolCall, ToolResu
 from alloy_nb.secrets import redact
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["as_json", "as_markdown", "write"]
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import delegation
 from alloy_nb.engine.budget import RESERVED_OUTPUT, Spending
-from alloy_nb.engine.compactor import Compactor
-from alloy_nb.engine.conversation import Conversation, View
-from alloy_nb.engine.executor import Executor
-from alloy_nb.engine.logs import log
-from alloy_nb.engine.middleware import around_model, around_run
+from alloy_nb.engine.calls.executor import Executor
+from alloy_nb.engine.calls.tool import ToolContext
+from alloy_nb.engine.middleware.base import around_model, around_run
+from alloy_nb.engine.middleware.logs import log
 from alloy_nb.engine.outcome import numbered, result_of
 from alloy_nb.engine.repetition import Repetition
 from alloy_nb.engine.retry import RetryingStream, close
 from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
 from alloy_nb.engine.structured import Answer, Structured, reminder
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.window.compactor import Compactor
+from alloy_nb.engine.window.conversation import Conversation, View
 from alloy_nb.errors import (
     AlloyError,
     BudgetExceeded,

@@ -17,7 +17,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
-from alloy_nb.engine.conversation import View
+from alloy_nb.engine.window.conversation import View
 from alloy_nb.errors import AlloyError
 from alloy_nb.events import Event, EventBody
 from alloy_nb.messages import Message, StopReason

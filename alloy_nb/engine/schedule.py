@@ -28,8 +28,8 @@ from typing import Any, Literal
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.agent import Agent, Prompt, make_agent
+from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.workers import in_thread
 from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.providers.base import Provider
 

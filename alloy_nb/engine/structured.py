@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from alloy_nb.engine.approval import Approver, Decision
+from alloy_nb.engine.calls.approval import Approver, Decision
+from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.checks import shown
-from alloy_nb.engine.tool import Tool
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.messages import ToolCall
 from alloy_nb.providers.base import ToolSpec

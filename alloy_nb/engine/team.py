@@ -26,12 +26,12 @@ from typing import Any
 from alloy_nb.engine import portal
 from alloy_nb.engine.agent import Agent, Prompt
 from alloy_nb.engine.budget import Budget, joined
+from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.delegation import MAX_DEPTH, SECONDS, Ledger, Share, ask_tool, tool_name
-from alloy_nb.engine.record import Health
-from alloy_nb.engine.requests import failed
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.session import Session
-from alloy_nb.engine.tool import Tool
+from alloy_nb.engine.sessions.record import Health
+from alloy_nb.engine.sessions.requests import failed
+from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Document, Image, Message, Text

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Callable
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.approval import Approver, Decision, approver
-from alloy_nb.engine.tool import Tool
+from alloy_nb.engine.calls.approval import Approver, Decision, approver
+from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.messages import ToolCall
 
 __all__ = ["ask", "visible"]

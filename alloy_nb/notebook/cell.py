@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from alloy_nb.engine.run import Result, Run, RunStatus
-from alloy_nb.engine.session import Session
+from alloy_nb.engine.sessions.session import Session
 from alloy_nb.notebook.canvas import Canvas
 from alloy_nb.notebook.transcript import Transcript
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from alloy_nb.engine.tool import Tool, ToolContext, tool
+from alloy_nb.engine.calls.tool import Tool, ToolContext, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.notebook.capture import Captured
 

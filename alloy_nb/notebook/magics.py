@@ -20,13 +20,13 @@ from IPython.core.magic import (
 from traitlets import Bool, Enum, Float, Int, Unicode, observe
 
 from alloy_nb.engine import export
-from alloy_nb.engine.approval import POLICIES
 from alloy_nb.engine.budget import Budget
-from alloy_nb.engine.compaction import window_of
+from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.session import Session
+from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import from_words, skills
+from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.errors import AlloyError, ConfigError, Interrupted, SessionError
 from alloy_nb.notebook import answers, nesting, status
 from alloy_nb.notebook.approval import asker

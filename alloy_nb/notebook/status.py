@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alloy_nb.engine.session import Session
+from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import Skill
 from alloy_nb.messages import Block, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.notebook.cards import publish_table, publish_text

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from alloy_nb.engine.tool import ToolContext, tool
+from alloy_nb.engine.calls.tool import ToolContext, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.secrets import api_key_names
 

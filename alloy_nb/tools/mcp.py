@@ -35,8 +35,8 @@ from types import TracebackType
 from typing import Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.tool import Tool, ToolContext, ToolOutput
-from alloy_nb.engine.workers import in_thread
+from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput
+from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.secrets import api_key_names, redact, register
 from alloy_nb.tools.mcp_connection import CLOSING, Connection, Settings, progress_of

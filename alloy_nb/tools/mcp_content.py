@@ -20,7 +20,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from alloy_nb.engine.tool import ToolOutput
+from alloy_nb.engine.calls.tool import ToolOutput
 from alloy_nb.messages import Document, Image
 from alloy_nb.providers.wire_json import well_formed
 

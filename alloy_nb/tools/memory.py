@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.tools.files import (
     Folder,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 
 __all__ = ["Place", "locate", "locate_for_writing", "startup_kind"]

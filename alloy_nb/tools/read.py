@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Iterator
 
-from alloy_nb.engine.tool import ToolContext, tool
+from alloy_nb.engine.calls.tool import ToolContext, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.tools.files import encoding_of, folder_of, open_regular, reason_of
 from alloy_nb.tools.paths import Place, locate

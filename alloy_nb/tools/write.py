@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from alloy_nb.engine.tool import ToolContext, ToolOutput, tool
+from alloy_nb.engine.calls.tool import ToolContext, ToolOutput, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.tools.files import (
     Folder,

@@ -30,7 +30,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 import alloy_nb as al
-from alloy_nb.engine.policies import Policy, Rule
+from alloy_nb.engine.calls.policies import Policy, Rule
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Text, ToolResult
 from alloy_nb.notebook.approval import asker, visible

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import alloy_nb as al
 from alloy_nb.engine.agent import Agent
 from alloy_nb.engine.budget import Budget
-from alloy_nb.engine.compaction import (
+from alloy_nb.engine.window.compaction import (
     CLEARED,
     SUMMARY_PREFIX,
     Compaction,
@@ -27,8 +27,8 @@ from alloy_nb.engine.compaction import (
     transcript,
     truncated,
 )
-from alloy_nb.engine.conversation import Conversation, View
-from alloy_nb.engine.measure import Measured, likely_tokens
+from alloy_nb.engine.window.conversation import Conversation, View
+from alloy_nb.engine.window.measure import Measured, likely_tokens
 from alloy_nb.errors import ConfigError, ContextOverflow, Halted, ServerFault, TimedOut
 from alloy_nb.events import ContextCompacted, TextDelta, TurnStarted
 from alloy_nb.messages import (
@@ -804,7 +804,7 @@ def test_a_message_is_measured_once_however_often_it_is_sent(monkeypatch):
         measured.append(message)
         return original(message)
 
-    monkeypatch.setattr("alloy_nb.engine.measure.likely_tokens", counting)
+    monkeypatch.setattr("alloy_nb.engine.window.measure.likely_tokens", counting)
     model = Scripted(*[calls(("add", {"a": i, "b": 1})) for i in range(20)], otherwise=says("ok"))
     session = al.Session(provider=model, tools=[add], messages=talk(50))
     session.chat("one")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import alloy_nb as al
-from alloy_nb.engine import executor
 from alloy_nb.engine.agent import Agent
+from alloy_nb.engine.calls import executor
 from alloy_nb.events import ToolFinished, ToolStarted
 from alloy_nb.messages import ToolCall, ToolResult
 from tests.engine.scripted import Scripted, calls, of_run, says

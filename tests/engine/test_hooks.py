@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine import hooks
 from alloy_nb.engine.agent import Agent
-from alloy_nb.engine.hooks import Halt
-from alloy_nb.engine.middleware import Block, HookContext, Middleware, current_run
+from alloy_nb.engine.middleware import hooks
+from alloy_nb.engine.middleware.base import Block, HookContext, Middleware, current_run
+from alloy_nb.engine.middleware.hooks import Halt
 from alloy_nb.errors import ConfigError, Halted, RateLimited, SessionError
 from alloy_nb.events import RunFinished, ToolFinished, ToolStarted
 from alloy_nb.messages import ToolCall, ToolResult

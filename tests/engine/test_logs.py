@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.logs import Logger
+from alloy_nb.engine.middleware.logs import Logger
 from alloy_nb.errors import RateLimited
 from tests.engine.scripted import Scripted, calls, says
 from tests.engine.test_loop import add
@@ -29,7 +29,7 @@ def lines(caplog: Any, level: int = logging.DEBUG) -> list[str]:
 def test_a_program_that_sets_up_no_logging_sees_nothing():
     code = """
 import alloy_nb as al
-from alloy_nb.engine.logs import log
+from alloy_nb.engine.middleware.logs import log
 
 class Broken(al.Middleware):
     async def run(self, run, next):

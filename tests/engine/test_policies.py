@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import alloy_nb as al
-from alloy_nb.engine.middleware import HookContext
-from alloy_nb.engine.policies import Policy, Rule
+from alloy_nb.engine.calls.policies import Policy, Rule
+from alloy_nb.engine.middleware.base import HookContext
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import ToolCall
 from tests.engine.scripted import Scripted, calls, says

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.middleware import Middleware
+from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.errors import ConfigError, Halted, SessionError
 from tests.engine.scripted import Scripted, calls, says
 from tests.engine.test_session_requests import WAIT, begun, echo, hanging, until

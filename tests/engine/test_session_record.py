@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import alloy_nb as al
-from alloy_nb.engine.record import SessionRecord
+from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.errors import SessionError
 from alloy_nb.messages import Document, Image, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.usage import Cost, Usage

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.middleware import Middleware
+from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.errors import ConfigError, ServerFault, SessionError
 from alloy_nb.messages import user
 from tests.engine.scripted import HANG, Scripted, calls, says

@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import alloy_nb as al
 from alloy_nb.engine.agent import Agent
-from alloy_nb.engine.telemetry import Telemetry
+from alloy_nb.engine.middleware.telemetry import Telemetry
 from alloy_nb.errors import ConfigError, Halted, RateLimited
 from alloy_nb.usage import Usage
 from tests.engine.scripted import HANG, Scripted, calls, says
@@ -406,7 +406,7 @@ def test_telemetry_changes_nothing():
 def test_without_an_sdk_nothing_is_recorded_and_the_run_goes_on():
     code = """
 import alloy_nb as al
-from alloy_nb.engine.telemetry import Telemetry
+from alloy_nb.engine.middleware.telemetry import Telemetry
 from opentelemetry import trace
 print(al.run("What is 6 * 7?", provider="demo", middleware=[Telemetry()]).status)
 print(type(trace.get_tracer_provider()).__name__)

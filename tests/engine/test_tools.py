@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 import alloy_nb as al
-from alloy_nb.engine.tool import as_tool
+from alloy_nb.engine.calls.tool import as_tool
 from alloy_nb.errors import ConfigError
 from alloy_nb.events import ApprovalAsked, ToolFinished, ToolProgress, ToolStarted
 from alloy_nb.messages import Text, user

@@ -10,7 +10,7 @@ import pytest
 from IPython.display import publish_display_data
 from IPython.utils.capture import capture_output
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.notebook.kernel import python_tool
 

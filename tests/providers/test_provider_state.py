@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.middleware import Middleware
+from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.errors import StateLost
 from alloy_nb.messages import user

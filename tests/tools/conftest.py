@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 
 
 @pytest.fixture

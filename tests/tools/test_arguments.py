@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alloy_nb.engine.arguments import problems, without_nulls
+from alloy_nb.engine.calls.arguments import problems, without_nulls
 
 jsonschema = pytest.importorskip("jsonschema")
 

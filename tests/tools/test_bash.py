@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.tools import bash
 

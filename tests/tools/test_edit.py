@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.tools import edit, files
 

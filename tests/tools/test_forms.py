@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 import alloy_nb as al
-from alloy_nb.engine.tool import ToolContext, as_tool, as_tools
+from alloy_nb.engine.calls.tool import ToolContext, as_tool, as_tools
 from alloy_nb.errors import ConfigError, ToolError
 from tests.engine.scripted import Scripted, calls, says
 

@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import alloy_nb as al
-from alloy_nb.engine.tool import ToolContext, as_tools
+from alloy_nb.engine.calls.tool import ToolContext, as_tools
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.events import ApprovalAsked, ToolProgress
 from alloy_nb.messages import ToolCall, user

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.tools import mcp_stdio
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import alloy_nb as al
-from alloy_nb.engine.tool import ToolContext, as_tool, as_tools
+from alloy_nb.engine.calls.tool import ToolContext, as_tool, as_tools
 from alloy_nb.errors import ToolError
 from alloy_nb.messages import user
 from alloy_nb.providers.base import ModelRequest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from alloy_nb.engine.tool import ToolContext
+from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.tools import edit, files, read, write
 from alloy_nb.tools.paths import locate, startup_kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import alloy_nb as al
-from alloy_nb.engine.tool import ToolContext, as_tool
+from alloy_nb.engine.calls.tool import ToolContext, as_tool
 from alloy_nb.errors import ToolError
 from tests.engine.scripted import Scripted, calls, says
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from pydantic import BaseModel, Field
 
 import alloy_nb as al
-from alloy_nb.engine.tool import as_tools
+from alloy_nb.engine.calls.tool import as_tools
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import user
 from alloy_nb.providers import Gemini

@@ -18,14 +18,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine import delegation, lifecycle, portal, turns
+from alloy_nb.engine import delegation, portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent
-from alloy_nb.engine.bus import EventBus
-from alloy_nb.engine.compaction import window_of
-from alloy_nb.engine.conversation import View
-from alloy_nb.engine.record import Health, SessionRecord, session_id
-from alloy_nb.engine.requests import AgentResponse, Inbox, Phase, Request
 from alloy_nb.engine.run import Result, Run, RunStatus
+from alloy_nb.engine.sessions import lifecycle, turns
+from alloy_nb.engine.sessions.bus import EventBus
+from alloy_nb.engine.sessions.record import Health, SessionRecord, session_id
+from alloy_nb.engine.sessions.requests import AgentResponse, Inbox, Phase, Request
+from alloy_nb.engine.window.compaction import window_of
+from alloy_nb.engine.window.conversation import View
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
 from alloy_nb.providers.base import Provider
@@ -34,8 +35,8 @@ from alloy_nb.usage import Cost, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from alloy_nb.engine.middleware import Middleware
-    from alloy_nb.engine.tool import Tool
+    from alloy_nb.engine.calls.tool import Tool
+    from alloy_nb.engine.middleware.base import Middleware
 
 __all__ = ["Session"]
 

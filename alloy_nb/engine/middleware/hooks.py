@@ -41,7 +41,8 @@ from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from alloy_nb.engine.middleware import (
+from alloy_nb.engine.calls.workers import in_thread
+from alloy_nb.engine.middleware.base import (
     Block,
     HookContext,
     Middleware,
@@ -50,14 +51,13 @@ from alloy_nb.engine.middleware import (
 )
 from alloy_nb.engine.retry import close
 from alloy_nb.engine.run import Result
-from alloy_nb.engine.workers import in_thread
 from alloy_nb.errors import ConfigError, Halted
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Message, ToolCall, ToolResult
 from alloy_nb.providers.base import ModelRequest
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = [
     "Halt",

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine.middleware import Middleware, ModelNext, RunNext, ToolNext, current_run
+from alloy_nb.engine.middleware.base import Middleware, ModelNext, RunNext, ToolNext, current_run
 from alloy_nb.engine.retry import close
 from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.errors import ConfigError, Halted

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from alloy_nb.engine import portal
 from alloy_nb.engine.agent import Prompt
 from alloy_nb.engine.run import Result, Run, RunStatus
-from alloy_nb.engine.turns import Place, Turns
+from alloy_nb.engine.sessions.turns import Place, Turns
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["AgentResponse", "Inbox", "Request", "cancel_request", "send_message"]
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.bus import Subscription
+from alloy_nb.engine.sessions.bus import Subscription
 from alloy_nb.errors import AlloyError, Halted, SessionError
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.middleware import Middleware
-    from alloy_nb.engine.requests import Request
+    from alloy_nb.engine.middleware.base import Middleware
     from alloy_nb.engine.run import Run
-    from alloy_nb.engine.session import Session
+    from alloy_nb.engine.sessions.requests import Request
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["Running", "begin", "end", "listen"]
 

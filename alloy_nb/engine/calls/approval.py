@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from alloy_nb.engine.tool import Tool
+from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import ToolCall
 

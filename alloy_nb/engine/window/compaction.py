@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from alloy_nb.engine.measure import likely_tokens
+from alloy_nb.engine.window.measure import likely_tokens
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import (
     Document,

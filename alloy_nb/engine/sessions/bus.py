@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.workers import in_thread
+from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.errors import ConfigError
 
 __all__ = ["EventBus", "Subscription"]

@@ -9,7 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from alloy_nb.engine.budget import Spending
-from alloy_nb.engine.compaction import (
+from alloy_nb.engine.middleware.base import around_model
+from alloy_nb.engine.middleware.logs import log
+from alloy_nb.engine.retry import close
+from alloy_nb.engine.window.compaction import (
     DEFAULT_WINDOW,
     SUMMARY_PROMPT,
     SUMMARY_SYSTEM_PROMPT,
@@ -25,10 +28,7 @@ from alloy_nb.engine.compaction import (
     truncated,
     window_of,
 )
-from alloy_nb.engine.conversation import Conversation
-from alloy_nb.engine.logs import log
-from alloy_nb.engine.middleware import around_model
-from alloy_nb.engine.retry import close
+from alloy_nb.engine.window.conversation import Conversation
 from alloy_nb.errors import ConfigError, Halted
 from alloy_nb.events import ContextCompacted, ModelEvent
 from alloy_nb.messages import Message, user

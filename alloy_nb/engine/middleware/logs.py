@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Sequence
 
-from alloy_nb.engine.middleware import HookContext, Middleware, ModelNext
+from alloy_nb.engine.middleware.base import HookContext, Middleware, ModelNext
 from alloy_nb.engine.run import Result
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import ToolCall, ToolResult

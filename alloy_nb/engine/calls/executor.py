@@ -24,12 +24,12 @@ from functools import partial
 from typing import Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.approval import Decision
-from alloy_nb.engine.logs import log
-from alloy_nb.engine.middleware import Block, HookContext, Middleware, around_tool
+from alloy_nb.engine.calls.approval import Decision
+from alloy_nb.engine.calls.tool import Tool, ToolContext, ask_anew, content_of
+from alloy_nb.engine.calls.workers import in_thread
+from alloy_nb.engine.middleware.base import Block, HookContext, Middleware, around_tool
+from alloy_nb.engine.middleware.logs import log
 from alloy_nb.engine.run import Run, ToolRecord
-from alloy_nb.engine.tool import Tool, ToolContext, ask_anew, content_of
-from alloy_nb.engine.workers import in_thread
 from alloy_nb.errors import AlloyError, ConfigError, Halted, ToolError
 from alloy_nb.events import ApprovalAsked, ToolFinished, ToolProgress, ToolStarted
 from alloy_nb.messages import Document, Image, Text, ToolCall, ToolResult

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from alloy_nb.engine.measure import Measured
+from alloy_nb.engine.window.measure import Measured
 from alloy_nb.messages import Message
 
 __all__ = ["Conversation", "View"]

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
 
-from alloy_nb.engine.arguments import problems, without_nulls
+from alloy_nb.engine.calls.arguments import problems, without_nulls
 from alloy_nb.errors import ConfigError, ToolError
 from alloy_nb.messages import Document, Image, Text
 

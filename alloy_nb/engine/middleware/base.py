@@ -24,8 +24,9 @@ middlewares are told in the order of the list, and each is given what the one be
 ``session_start`` / `_end`  a session
 ==========================  ==================================================================
 
-:mod:`alloy_nb.engine.hooks` makes a middleware of one plain function for any of them. Raise
-`Halted` anywhere to end the run with the status *halted*: nobody further down the list is told.
+:mod:`alloy_nb.engine.middleware.hooks` makes a middleware of one plain function for any of them.
+Raise `Halted` anywhere to end the run with the status *halted*: nobody further down the list is
+told.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ from alloy_nb.messages import Message, ToolCall, ToolResult
 from alloy_nb.providers.base import ModelRequest
 
 if TYPE_CHECKING:
+    from alloy_nb.engine.calls.tool import Tool
     from alloy_nb.engine.run import Result, Run
-    from alloy_nb.engine.session import Session
-    from alloy_nb.engine.tool import Tool
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["Block", "HookContext", "Middleware", "current_run"]
 

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-from alloy_nb.engine.approval import Approver, Decision, approver
-from alloy_nb.engine.middleware import Block, HookContext, Middleware
-from alloy_nb.engine.tool import Tool
+from alloy_nb.engine.calls.approval import Approver, Decision, approver
+from alloy_nb.engine.calls.tool import Tool
+from alloy_nb.engine.middleware.base import Block, HookContext, Middleware
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import ToolCall
 

@@ -1,0 +1,1 @@
+"""Tools, and how their calls are checked, asked about and run."""

@@ -1,0 +1,1 @@
+"""What may be put around a run, a request and a call."""

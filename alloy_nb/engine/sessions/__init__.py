@@ -1,0 +1,1 @@
+"""Conversations that last: their turns, their queue, their life."""

@@ -1,0 +1,1 @@
+"""A conversation, and what of it fits into a model's window."""
