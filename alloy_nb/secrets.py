@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 
 __all__ = ["MASK", "api_key_names", "redact", "register"]
 
@@ -44,7 +45,12 @@ def register(secret: str) -> None:
 
 def api_key_names() -> list[str]:
     """Return the names of environment variables that look like keys."""
-    return [name for name in os.environ if _KEY_NAME.search(name)]
+    return [name for name in os.environ if _names_a_key(name)]
+
+
+@lru_cache(maxsize=1024)  # every text that is shown asks this of every variable
+def _names_a_key(name: str) -> bool:
+    return _KEY_NAME.search(name) is not None
 
 
 def redact(text: str) -> str:

@@ -54,7 +54,7 @@ from alloy_nb.providers.fold import Reply, ReplyBuilder
 from alloy_nb.usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Mapping
 
     from alloy_nb.engine.agent import Agent
 
@@ -69,6 +69,8 @@ _CUT = {
     "call did not run. Ask in other words.",
 }
 _CUT_CALL = "The reply was cut before its end, so this call did not run."
+# Seconds that the transport has to end a late reply by itself.
+_GRACE = 0.5
 # A vendor that pauses a long turn wants the same history again; more than this is no pause.
 _PAUSES = 8
 
@@ -215,12 +217,16 @@ async def _turns(state: State) -> RunStatus:
 
 def _check_time(state: State) -> None:
     if state.deadline is not None and time.monotonic() >= state.deadline:
-        raise TimedOut(
-            f"The run did not finish within its {state.agent.timeout:g} seconds. Raise timeout=, "
-            "or ask for less.",
-            provider=state.agent.provider.name,
-            model=state.agent.provider.model,
-        )
+        raise _too_late(state)
+
+
+def _too_late(state: State) -> TimedOut:
+    return TimedOut(
+        f"The run did not finish within its {state.agent.timeout:g} seconds. Raise timeout=, "
+        "or ask for less.",
+        provider=state.agent.provider.name,
+        model=state.agent.provider.model,
+    )
 
 
 # --- what keeps a run going ---------------------------------------------------------------------
@@ -291,7 +297,8 @@ async def _ask(state: State) -> Reply:
 
     builder = ReplyBuilder(provider=agent.provider.name, model=agent.provider.model)
     try:
-        first = await _consume(around_model(agent.middleware, opened)(request), builder, run, began)
+        events = around_model(agent.middleware, opened)(request)
+        first = await _in_time(state, _consume(events, builder, run, began))
         answering = attempts[-1].provider if attempts else agent.provider
         reply = builder.done(provider=answering.name, model=answering.model)
     except BaseException as error:
@@ -329,6 +336,23 @@ async def _ask(state: State) -> Reply:
             model=answering.model,
         )
     return reply
+
+
+async def _in_time(state: State, reply: Awaitable[float | None]) -> float | None:
+    """Wait for a reply until the run's time is over, whoever makes it.
+
+    The transport ends its own replies at the deadline, and says more; this is for all others.
+    """
+    if state.deadline is None:
+        return await reply
+    timer = asyncio.timeout(state.deadline - time.monotonic() + _GRACE)
+    try:
+        async with timer:
+            return await reply
+    except TimeoutError:
+        if not timer.expired():
+            raise
+    raise _too_late(state)
 
 
 async def _consume(

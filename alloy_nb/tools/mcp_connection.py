@@ -115,15 +115,29 @@ class Connection:
         Raises:
             ToolError: The server refused, ended, or did not answer in time.
         """
-        from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
+        from mcp_types import (
+            CallToolRequest,
+            CallToolRequestParams,
+            CallToolResult,
+            InputRequiredResult,
+        )
+        from pydantic import TypeAdapter
 
         # Not the SDK's `call_tool`, which checks results against the server's own schema on this
         # loop: a pattern in it could keep the loop, and every run with it, busy for hours.
         params = CallToolRequestParams(name=name, arguments=dict(arguments))
         request = self._client.session.send_request(
-            CallToolRequest(params=params), CallToolResult, progress_callback=progress
+            CallToolRequest(params=params),
+            TypeAdapter(CallToolResult | InputRequiredResult),
+            progress_callback=progress,
         )
-        return await self._within(request, f"answer the call of {visible(name)}")
+        result = await self._within(request, f"answer the call of {visible(name)}")
+        if isinstance(result, InputRequiredResult):
+            raise ToolError(
+                f"The MCP server {self._settings.name} asks the person for more before it answers "
+                f"{visible(name)}, which is not supported here."
+            )
+        return result
 
     async def _within(self, work: Any, what: str) -> Any:
         """Return an answer, or raise `ToolError` with the reason why there is none."""

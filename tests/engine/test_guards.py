@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 import alloy_nb as al
 from alloy_nb.engine.repetition import Repetition
+from alloy_nb.errors import TimedOut
+from alloy_nb.events import BlockStarted, TextDelta
 from alloy_nb.messages import StopReason, ToolCall, user
 from tests.engine.scripted import Scripted, calls, says
 from tests.engine.test_loop import add
@@ -110,3 +113,20 @@ def test_a_loop_without_repetition_ends_at_the_limit_of_turns():
     model = Scripted(*[calls(other(n)) for n in range(30)])
     result = al.run("?", provider=model, tools=[add])
     assert (result.status, result.turns) == ("max_turns", 25)
+
+
+class Mute:
+    """A provider of a user's own, which says a word and then nothing."""
+
+    name, model = "mine", "mute"
+
+    async def stream(self, request: Any) -> Any:
+        yield BlockStarted(0, "text")
+        yield TextDelta(0, "So")
+        await asyncio.Event().wait()
+
+
+def test_the_time_of_a_run_also_ends_a_provider_that_has_no_limit_of_its_own():
+    result = al.run("?", provider=Mute(), timeout=0.1)
+    assert (result.status, result.text) == ("error", "So")
+    assert isinstance(result.exception, TimedOut)

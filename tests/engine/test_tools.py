@@ -470,7 +470,7 @@ def test_a_main_thread_tool_that_crashes_is_an_answer(error):
 ran: list[str] = []
 
 
-@al.tool
+@al.tool(risk="read")
 def look() -> str:
     """Read something."""
     ran.append("look")
@@ -490,6 +490,16 @@ async def ask_yes(call: Any, tool: Any) -> al.Decision:
 
 async def ask_no(call: Any, tool: Any) -> al.Decision:
     return al.Decision(allowed=False, reason="Not today.")
+
+
+def test_a_function_that_does_not_say_what_it_does_is_asked_about():
+    @al.tool
+    def fetch(url: str) -> str:
+        """Fetch a page."""
+        raise AssertionError
+
+    answers, _ = run_calls(("fetch", {"url": "http://x"}), tools=[fetch], approve="read")
+    assert answers[0].text.startswith("The user rejected this call; it did not run.")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ class Tool:
         input_schema: JSON schema of an object, the arguments.
         concurrent: Whether it may run beside other calls of the same message.
         main_thread: Whether it must run on the caller's main thread (the kernel's tools).
-        risk: ``"read"`` runs unasked; ``"write"`` and ``"run"`` ask under the policy *ask*.
+        risk: ``"read"`` runs unasked; ``"write"`` and ``"run"`` ask under the policy *ask*. The
+            default is ``"run"``, because a function may do anything: say ``"read"`` of one that
+            only looks.
         timeout: Seconds after which a call is stopped; ``None`` takes the agent's.
         max_result_chars: Longer results are cut in the middle, with a mark that says so.
         subject: Makes the exact text that a person is asked to approve, from the arguments.
@@ -130,7 +132,7 @@ class Tool:
     input_schema: Mapping[str, Any]
     concurrent: bool = True
     main_thread: bool = False
-    risk: str = "read"
+    risk: str = "run"
     timeout: float | None = None
     max_result_chars: int | None = None
     subject: Callable[[Mapping[str, Any]], str] | None = None
@@ -283,7 +285,7 @@ def tool(
     description: str | None = None,
     concurrent: bool = True,
     main_thread: bool = False,
-    risk: str = "read",
+    risk: str = "run",
     timeout: float | None = None,
     max_result_chars: int | None = None,
     subject: Callable[[Mapping[str, Any]], str] | None = None,
