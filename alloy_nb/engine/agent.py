@@ -339,6 +339,8 @@ def delivering(
         nonlocal handed_over, failure
         if handed_over or failure is not None:
             return
+        if on_event is None and type(one.events[-1].body) is not TextDelta:
+            return  # to wake the caller for nothing would hold up the first word
         handed_over = True
         if host is not None:
             host.post(call)
