@@ -1,5 +1,8 @@
 """A failure is one line that says what to do, with what had arrived, and never with the key."""
 
+import threading
+import time
+
 import pytest
 
 from tests.kernel.asking import CANARY, everything
@@ -117,10 +120,18 @@ def test_a_failed_result_shown_later_says_why(asking):
 
 
 def test_cells_that_wait_are_not_run_after_a_failure(asking):
-    with Server(otherwise=error(401, "authentication_error")) as server:
+    waits = threading.Event()
+
+    def refused(request):
+        assert waits.wait(20)
+        time.sleep(0.3)  # until the other cell is with the kernel
+        return error(401, "authentication_error")
+
+    with Server(otherwise=refused) as server:
         asking.use(server)
         run, id_ = asking.kernel.send("%%alloy\nhello")
         asking.kernel.send("after_failure = 1")
+        waits.set()
         asking.kernel.finish(run, id_)
     assert asking.evaluate("'after_failure' in globals()") is False
 
