@@ -11,7 +11,7 @@ import os
 import re
 from functools import lru_cache
 
-__all__ = ["MASK", "api_key_names", "redact", "register"]
+__all__ = ["MASK", "api_key_names", "environment_without_keys", "redact", "register"]
 
 MASK = "***"
 
@@ -46,6 +46,11 @@ def register(secret: str) -> None:
 def api_key_names() -> list[str]:
     """Return the names of environment variables that look like keys."""
     return [name for name in os.environ if _names_a_key(name)]
+
+
+def environment_without_keys() -> dict[str, str]:
+    """Return this process's environment for a program that it starts."""
+    return {name: value for name, value in os.environ.items() if not _names_a_key(name)}
 
 
 @lru_cache(maxsize=1024)  # every text that is shown asks this of every variable

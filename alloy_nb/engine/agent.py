@@ -285,8 +285,6 @@ def stream(
     Both callbacks run on the caller's thread, in order; one that raises stops the run, and its
     exception is raised here.
     """
-    check_callback("on_text", on_text)
-    check_callback("on_event", on_event)
     agent, more = make_agent(provider, settings)
     return agent.run(prompt, on_text=on_text, on_event=on_event, **more)
 
@@ -300,8 +298,6 @@ async def astream(
     **settings: Any,
 ) -> Result:
     """Ask a model as `stream` does; awaitable in any event loop."""
-    check_callback("on_text", on_text)
-    check_callback("on_event", on_event)
     agent, more = make_agent(provider, settings)
     return await agent.arun(prompt, on_text=on_text, on_event=on_event, **more)
 

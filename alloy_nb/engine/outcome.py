@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine.run import Result, Run, RunStatus, ToolRecord
@@ -51,13 +52,8 @@ def numbered(records: list[ToolRecord], run: Run, seen: int) -> Iterable[ToolRec
     for record in records:
         started = numbers.get((ToolStarted, record.id))
         finished = numbers.get((ToolFinished, record.id))
-        yield ToolRecord(
-            id=record.id,
-            name=record.name,
-            input=record.input,
-            seconds=record.seconds,
-            error=record.error,
-            data=record.data,
+        yield replace(
+            record,
             start_event_seq=started.pop(0) if started else None,
             end_event_seq=finished.pop(0) if finished else None,
             correlation_id=run.correlation_id,

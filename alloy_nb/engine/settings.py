@@ -48,7 +48,7 @@ class Base(Protocol):
 def gathered(
     settings: Mapping[str, Any], fields: Iterable[str], base: Base | None = None
 ) -> dict[str, Any]:
-    """Check settings and return the fields of an agent that they become.
+    """Return the fields of an agent that these settings become; the agent itself checks them.
 
     Args:
         settings: In the words of `alloy_nb.run`.
@@ -56,7 +56,7 @@ def gathered(
         base: The agent whose copy gets them: what they leave open stays as it is there.
 
     Raises:
-        ConfigError: One of them is unknown, or not of the kind it has to be.
+        ConfigError: One of them is unknown, or cannot become a field.
     """
     known = {*fields, *SETTINGS}
     for name in settings:
@@ -68,7 +68,7 @@ def gathered(
     _options(out, base)
     _money(out)
     _retries(out, base)
-    return {name: checked(name, value) for name, value in out.items()}
+    return out
 
 
 # --- other names ----------------------------------------------------------------------------------

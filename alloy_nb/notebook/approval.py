@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.calls.approval import Approver, Decision, approver
+from alloy_nb.engine.calls.approval import Approver, Decision, approver, escaped
 from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.messages import ToolCall
 
@@ -68,7 +68,7 @@ _NOBODY = (
 
 def visible(text: str) -> str:
     r"""Show characters that hide or reorder others as escapes, such as ``\u202e``."""
-    return "".join(c if _is_plain(c) else _escaped(c) for c in text)
+    return "".join(c if _is_plain(c) else escaped(c) for c in text)
 
 
 def _is_plain(character: str) -> bool:
@@ -79,13 +79,6 @@ def _is_plain(character: str) -> bool:
     return kind not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs") and not (
         character in _BLANK or "\ufe00" <= character <= "\ufe0f" or character >= "\U000e0000"
     )
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _title(tool: Tool) -> str:

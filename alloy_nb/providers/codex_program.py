@@ -166,9 +166,7 @@ class Program(asyncio.SubprocessProtocol):
 
 def _environment(home: Path) -> dict[str, str]:
     """Return our environment without anybody's keys: codex has a login of its own."""
-    keys = set(secrets.api_key_names())
-    kept = {name: value for name, value in os.environ.items() if name not in keys}
-    return {**kept, "CODEX_HOME": str(home)}
+    return {**secrets.environment_without_keys(), "CODEX_HOME": str(home)}
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

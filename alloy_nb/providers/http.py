@@ -438,7 +438,7 @@ class _Connections:
             except ProviderError:  # an answer too, read and closed as it should be
                 idle.append(connection)
                 raise
-            except BaseException:
+            except BaseException:  # raised again; httpcore may have lost count of its place
                 self._throw_away(connection)
                 raise
             idle.append(connection)

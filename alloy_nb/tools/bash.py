@@ -40,7 +40,7 @@ from typing import Any, TypeVar
 
 from alloy_nb.engine.calls.tool import ToolContext, tool
 from alloy_nb.errors import ToolError
-from alloy_nb.secrets import api_key_names
+from alloy_nb.secrets import environment_without_keys
 
 __all__ = ["bash"]
 
@@ -247,8 +247,6 @@ class _Call:
         if not directory.is_dir():
             raise ToolError(f"The working directory {directory} does not exist.")
         mark = f"ALLOY_CALL_{secrets.token_hex(8)}"
-        hidden = set(api_key_names())
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
         try:
             process = subprocess.Popen(  # noqa: S603  # running what was approved is its purpose
                 self._argv,
@@ -256,7 +254,7 @@ class _Call:
                 stdout=writer,
                 stderr=writer,
                 cwd=directory,
-                env={**environment, mark: "1"},
+                env={**environment_without_keys(), mark: "1"},
                 start_new_session=True,
                 # One more copy, which `env -i` and a redirection leave open: see _Family.
                 pass_fds=(writer,),

@@ -38,7 +38,7 @@ from alloy_nb.engine import portal
 from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput
 from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.errors import ConfigError, ToolError
-from alloy_nb.secrets import api_key_names, redact, register
+from alloy_nb.secrets import environment_without_keys, redact, register
 from alloy_nb.tools.mcp_connection import CLOSING, Connection, Settings, progress_of
 from alloy_nb.tools.mcp_content import (
     Definition,
@@ -142,9 +142,8 @@ def _program(
     for name, value in (env or {}).items():
         if _KEY.search(name):
             register(value)
-    hidden = set(api_key_names())
-    own = {name: value for name, value in os.environ.items() if name not in hidden}
-    return Program(words, {**own, **(env or {})}, Path(cwd) if cwd is not None else None, size)
+    environment = {**environment_without_keys(), **(env or {})}
+    return Program(words, environment, Path(cwd) if cwd is not None else None, size)
 
 
 class McpServer:

@@ -20,6 +20,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from alloy_nb.engine.calls.approval import escaped
 from alloy_nb.engine.calls.tool import ToolOutput
 from alloy_nb.messages import Document, Image
 from alloy_nb.providers.wire_json import well_formed
@@ -112,7 +113,7 @@ def visible(text: str) -> str:
     r"""Return a text with characters that hide or reorder others as escapes, as ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if _is_plain(c) else _escaped(c) for c in text)
+    return "".join(c if _is_plain(c) else escaped(c) for c in text)
 
 
 def plain(text: str) -> str:
@@ -201,10 +202,3 @@ def _shown(value: Any, depth: int, key: str = "") -> Any:
 
 def _is_plain(character: str) -> bool:
     return character in "\n\t" or unicodedata.category(character) not in _HIDDEN
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if number < 0x100:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

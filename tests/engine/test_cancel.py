@@ -14,22 +14,9 @@ from alloy_nb.events import TextDelta, ToolStarted
 from alloy_nb.messages import ToolCall, ToolResult, user
 from tests.engine.scripted import HANG, Scripted, calls, says
 from tests.engine.test_loop import add
-from tests.oracles.invariants import check_anthropic, check_chat
-from tests.oracles.strict import validate_anthropic, validate_chat
-from tests.providers.wires import ANTHROPIC, CHAT, body
+from tests.providers.test_handoff_pairs import judged
 from tests.servers.sse import STALL, Server, stream
 from tests.servers.wire import Call, Reply, Say, Think, anthropic_events, chat_events
-
-
-def judge(wire: str, history: list[al.Message]) -> None:
-    """Let every oracle look at the next request."""
-    sent = body(ANTHROPIC if wire == "anthropic" else CHAT, *history, user("go on"))
-    if wire == "anthropic":
-        validate_anthropic(sent)
-        check_anthropic(sent)
-    else:
-        validate_chat(sent)
-        check_chat(sent)
 
 
 def answered_once(history: list[al.Message]) -> None:
@@ -81,7 +68,7 @@ def test_a_run_stopped_at_every_step_leaves_a_history_that_goes_on(wire):
                 return await run.result()
 
         result = asyncio.run(go())
-        judge(wire, result.messages)
+        judged(wire, [*result.messages, user("go on")])
         answered_once(result.messages)
         assert model.closed == len(model.requests)
         statuses.append(result.status)

@@ -19,8 +19,9 @@ import pytest
 import alloy_nb as al
 from alloy_nb.engine.agent import Agent
 from alloy_nb.events import ToolStarted
-from alloy_nb.messages import ToolCall, ToolResult, user
+from alloy_nb.messages import user
 from alloy_nb.providers.http import close_clients
+from tests.engine.test_cancel import answered_once
 from tests.providers.test_handoff_pairs import judged
 from tests.providers.wires import WIRES
 from tests.servers.sse import Answer, Pause, Server, stream
@@ -77,11 +78,7 @@ async def interrupted(agent: Agent, stop: Callable[[al.Run], Any]) -> al.Result:
 def judge(wire: str, result: al.Result, chance: random.Random) -> None:
     """Let the oracles look at what the vendor, and another one, would be sent next."""
     assert result.status in ("cancelled", "completed"), result.error
-    for number, message in enumerate(result.messages):
-        wanted = [b.id for b in message.content if isinstance(b, ToolCall) and not b.server]
-        if wanted:
-            results = [b for b in result.messages[number + 1].content if isinstance(b, ToolResult)]
-            assert [r.call_id for r in results] == wanted
+    answered_once(result.messages)
     for receiver in {RECEIVERS[wire], chance.choice(list(RECEIVERS.values()))}:
         judged(receiver, [*result.messages, user("go on")])
 

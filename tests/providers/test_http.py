@@ -39,7 +39,7 @@ from alloy_nb.providers import Anthropic, OpenAICompat
 from alloy_nb.providers import provider as make
 from alloy_nb.providers.base import ModelRequest
 from alloy_nb.providers.http import close_clients
-from tests.providers.wires import ask, collect, request
+from tests.providers.wires import ask, collect, headers_of, request
 from tests.servers.sse import (
     CLOSE,
     RESET,
@@ -596,20 +596,6 @@ def test_closing_is_silent_when_nothing_was_opened():
 
 
 # --- what is sent ---------------------------------------------------------------------------------
-
-
-def headers_of(provider: Any, monkeypatch: pytest.MonkeyPatch | None = None) -> dict[str, str]:
-    seen: dict[str, str] = {}
-
-    def answer(asked: httpx.Request) -> httpx.Response:
-        seen.update(asked.headers)
-        seen["url"] = str(asked.url)
-        return httpx.Response(200, content=b"")
-
-    provider._client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-    with pytest.raises(StreamTruncated):
-        ask(provider)
-    return seen
 
 
 def test_the_key_of_anthropic_goes_in_its_own_header():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from alloy_nb.errors import (
     ConfigError,
     StateLost,
-    StreamTruncated,
 )
 from alloy_nb.messages import (
     Document,
@@ -33,7 +31,7 @@ from alloy_nb.providers.base import EFFORTS, ModelOptions, ModelRequest, ToolSpe
 from tests.oracles.strict import validate_responses
 from tests.providers.histories import HISTORIES
 from tests.providers.responses_streams import check_items
-from tests.providers.wires import GROK, RESPONSES, URL, ask, body
+from tests.providers.wires import GROK, RESPONSES, URL, ask, body, headers_of
 from tests.servers.sse import Server, json_answer
 
 TOOL = ToolSpec("bash", "Run.", {"type": "object", "properties": {}})
@@ -243,20 +241,6 @@ def test_the_providers_extra_body_goes_along():
 
 def test_an_extra_body_can_be_the_conversation():
     assert asked(extra_body={"input": "hello"})["input"] == "hello"
-
-
-def headers_of(provider: Any) -> dict[str, str]:
-    seen: dict[str, str] = {}
-
-    def reply(sent: httpx.Request) -> httpx.Response:
-        seen.update(sent.headers)
-        seen["url"] = str(sent.url)
-        return httpx.Response(200, content=b"")
-
-    provider._client = httpx.AsyncClient(transport=httpx.MockTransport(reply))
-    with pytest.raises(StreamTruncated):
-        ask(provider)
-    return seen
 
 
 def test_the_key_goes_as_a_bearers_and_not_in_the_address():

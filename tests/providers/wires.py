@@ -17,12 +17,15 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from alloy_nb.errors import ProviderError
+import httpx
+import pytest
+
+from alloy_nb.errors import ProviderError, StreamTruncated
 from alloy_nb.events import BlockStarted, ModelEvent, TextDelta, ThinkingDelta, ToolInputDelta
 from alloy_nb.messages import Message, user
 from alloy_nb.providers import XAI, Anthropic, Gemini, OpenAI, OpenAICompat, fold
@@ -202,6 +205,21 @@ def ask(provider: Any, asked: ModelRequest | None = None) -> fold.Reply:
         return builder.done()
 
     return asyncio.run(go())
+
+
+def headers_of(provider: Any) -> dict[str, str]:
+    """Return the headers of a request, and as `url` its address, without sending it."""
+    seen: dict[str, str] = {}
+
+    def answer(asked: httpx.Request) -> httpx.Response:
+        seen.update(asked.headers)
+        seen["url"] = str(asked.url)
+        return httpx.Response(200, content=b"")
+
+    provider._client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    with pytest.raises(StreamTruncated):
+        ask(provider)
+    return seen
 
 
 # --- the wires ------------------------------------------------------------------------------------
@@ -472,18 +490,6 @@ WIRES: dict[str, Wire] = {
         source="constructed from the types of openai 3.52, responses",
         recorded=_recorded("responses"),
     ),
-    "xai": Wire(
-        model=GROK,
-        make=lambda url, **more: XAI("scripted-1", base_url=url, **more),
-        said=responses_events,
-        error=responses_streams.event("error", code="overloaded_error", message="busy"),
-        halves=responses_text,
-        pieces=responses_arguments,
-        counted=_responses_counted,
-        unknown=(responses_streams.stream(_LISTED), _LISTED),
-        optional_end=0,
-        source="constructed as Responses, which docs.x.ai says it speaks",
-    ),
     "gemini": Wire(
         model=GEMINI,
         make=lambda url, **more: Gemini("scripted-1", base_url=url, **more),
@@ -497,3 +503,10 @@ WIRES: dict[str, Wire] = {
         source="constructed from ai.google.dev/api/generate-content and google-genai 3.4",
     ),
 }
+WIRES["xai"] = replace(
+    WIRES["responses"],
+    model=GROK,
+    make=lambda url, **more: XAI("scripted-1", base_url=url, **more),
+    source="constructed as Responses, which docs.x.ai says it speaks",
+    recorded=None,
+)

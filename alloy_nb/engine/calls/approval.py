@@ -13,7 +13,7 @@ from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import ToolCall
 
-__all__ = ["POLICIES", "Approver", "Decision", "Policy", "approver"]
+__all__ = ["POLICIES", "Approver", "Decision", "Policy", "approver", "escaped"]
 
 Policy = Literal["ask", "read", "all", "none"]
 POLICIES: tuple[Policy, ...] = ("ask", "read", "all", "none")
@@ -64,3 +64,11 @@ _WHY = {
     "read": "The policy allows only tools that read. Answer without it.",
     "none": "The policy allows no tools. Answer without them.",
 }
+
+
+def escaped(character: str) -> str:
+    r"""Return a character that nobody would see, such as ``\u202e``, as Python writes it."""
+    number = ord(character)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
