@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 from alloy_nb.engine.journal import lease
@@ -29,6 +30,7 @@ class Claim:
         self._session = session
         self._name = name
         self._lease: lease.Lease | None = None
+        self._forgotten: weakref.finalize[[], Claim] | None = None
 
     def demand(self) -> None:
         """Become the one who writes.
@@ -63,17 +65,20 @@ class Claim:
                 return
             self.release()  # its folder was taken away: others would lock another file
         try:
-            self._lease = lease.acquire(lock_of(self._database, self._session))
+            held = self._lease = lease.acquire(lock_of(self._database, self._session))
         except lease.Taken as taken:
             raise Trouble(Kind.TAKEN, str(taken)) from None
         except OSError as error:
             raise trouble_of(error) from None
+        # Who forgets to close a journal must not keep others from it.
+        self._forgotten = weakref.finalize(self, held.release)
+        self._forgotten.atexit = False
 
     def release(self) -> None:
         """Let somebody else write."""
         held, self._lease = self._lease, None
-        if held is not None:
-            held.release()
+        if held is not None and self._forgotten is not None:
+            self._forgotten()
 
 
 def lock_of(database: Database, session: str) -> Path:

@@ -81,16 +81,27 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._is_read_only = False
         self._identity: tuple[int, int] | None = None
+        self._size = 0
         self._pid = os.getpid()
 
-    def transact(self, statements: Iterable[Statement]) -> None:
-        """Run all of them, or none.
+    def transact(self, statements: Iterable[Statement], *, wait: float | None = None) -> None:
+        """Run all of them, or none; another writer may hold it up for `wait` seconds.
 
         Raises:
             Trouble: None of them was run.
         """
         work = list(statements)
-        self._attempt(lambda connection: run(connection, work), writing=True)
+
+        def write(connection: sqlite3.Connection) -> None:
+            if wait is not None:
+                connection.execute(f"PRAGMA busy_timeout={round(wait * 1000)}")
+            try:
+                run(connection, work)
+            finally:
+                if wait is not None:
+                    connection.execute(f"PRAGMA busy_timeout={round(_WAIT * 1000)}")
+
+        self._attempt(write, writing=True)
 
     def settle(self) -> None:
         """See whether the file was taken away or replaced; if so, carriers hand on their rows.
@@ -161,7 +172,7 @@ class Database:
             log.debug("The journal could not be used", exc_info=True)
             raise trouble from None
         except (TypeError, ValueError, OverflowError) as error:
-            if writing:
+            if writing and not isinstance(error, UnicodeDecodeError):
                 log.exception("The journal was given what cannot be written")
                 raise Trouble(Kind.REFUSED, str(error)) from None
             # A value of a kind that is never written there: a page is damaged.
@@ -179,7 +190,7 @@ class Database:
         if self._connection is not None:
             if writing and (self._is_read_only or self._identity is None):
                 self.close()
-            elif _identity(self.path) != self._identity:
+            elif self._is_another_file():
                 self._left_behind(self._connection)
         if self._connection is None:
             self._connection = self._open(writing=writing)
@@ -211,7 +222,7 @@ class Database:
         except BaseException:
             connection.close()
             raise
-        self._identity = _identity(self.path)
+        self._identity, self._size = _identity(self.path), 0
         return connection
 
     def _open_to_read(self) -> sqlite3.Connection:
@@ -231,9 +242,17 @@ class Database:
                     raise
                 continue
             self._is_read_only = True
-            self._identity = _identity(self.path)
+            self._identity, self._size = _identity(self.path), 0
             return connection
         raise AssertionError("one of the two returned or raised")
+
+    def _is_another_file(self) -> bool:
+        """Tell whether what is open is not what is there, or somebody cut it: SQLite cannot."""
+        if _identity(self.path) != self._identity:
+            return True
+        size = self.path.stat().st_size if self._identity is not None else 0
+        before, self._size = self._size, size
+        return size < before
 
     # --- mending --------------------------------------------------------------------------------
 
@@ -260,7 +279,7 @@ class Database:
                 connection = self._open_to_write()
                 rescued = rescue.copy(aside, connection)
                 connection.close()
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeError) as error:
             log.warning("A damaged journal could not be replaced: %s", error)
             raise trouble from None
         self.notices.add(

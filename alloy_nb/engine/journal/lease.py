@@ -74,13 +74,18 @@ class Lease:
             del _held[self.path]
             if self.holder.pid != os.getpid():
                 return  # a fork's copy: the lock is the parent's
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, 0)  # who comes next must not be taken for us
             if remove:
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             os.close(self._file)
 
 
-_guard = threading.Lock()
+# Who has just got a lock writes its name within microseconds.
+_ATTEMPTS = 10
+# A lease may be given back while the garbage is collected, inside of what holds this.
+_guard = threading.RLock()
 _held: dict[Path, Lease] = {}
 
 
@@ -101,26 +106,33 @@ def acquire(path: Path) -> Lease:
 
 
 def _lock(path: Path) -> Lease:
-    while True:
+    for attempt in range(_ATTEMPTS):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o600)
         try:
             _lock_file(file)
         except OSError as error:
             holder = _read(file)
             os.close(file)
-            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise
+            if holder is not None or attempt == _ATTEMPTS - 1:
                 raise Taken(holder) from None
-            raise
+            time.sleep(0.005)  # who has it has not yet written its name
+            continue
         if _is_at(path, file):
-            break
-        os.close(file)  # it was taken away while we waited for it
+            return Lease(path, file, _signed(file))
+        os.close(file)  # it was taken away while we opened it
+    raise Taken(None)
+
+
+def _signed(file: int) -> Holder:
+    """Write into a file that we hold who holds it."""
     holder = Holder(os.getpid(), socket.gethostname(), time.time())
     with contextlib.suppress(OSError):  # a full disk: the lock is held, and nobody can say by whom
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(asdict(holder)).encode(), 0) if hasattr(os, "pwrite") else (
-            os.write(file, json.dumps(asdict(holder)).encode())
-        )
-    return Lease(path, file, holder)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, json.dumps(asdict(holder)).encode())
+    return holder
 
 
 def _read(file: int) -> Holder | None:

@@ -27,6 +27,10 @@ T = TypeVar("T")
 # Seconds between two attempts, so that a file which blocks for a second does not hold up each
 # frame that is drawn.
 _PAUSE = 2.0
+# Seconds before the same trouble is told again.
+_QUIET = 600.0
+# Seconds that another writer may hold up an attempt: a person who saves waits, a turn does not.
+_PATIENT, _BRIEF = 1.0, 0.05
 
 
 class Outbox:
@@ -45,7 +49,8 @@ class Outbox:
         self._held: list[Statement] = []
         self._mirror: sqlite3.Connection | None = None
         self._retry_at = 0.0
-        self._told: set[Kind] = set()
+        self._in_trouble = False
+        self._told: dict[Kind, float] = {}
         database.carriers.add(self)
 
     @property
@@ -60,10 +65,14 @@ class Outbox:
         """
         new = list(statements)
         with self._database.lock:
-            if self._held or not self._written(new):
+            if self._held:
                 self._hold(new)
                 if urgent or time.monotonic() >= self._retry_at:
-                    self._catch_up()
+                    self._catch_up(wait=_PATIENT if urgent and not new else _BRIEF)
+            elif not self._written(new):
+                self._hold(new)
+                if self._retry_at == 0.0:
+                    self._catch_up(wait=_PATIENT)
         self._database.notices.deliver()
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -112,24 +121,28 @@ class Outbox:
             return False
         return True
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, wait: float) -> None:
         try:
             self._ready()
             self._database.settle()
-            self._database.transact(self._held)
+            self._database.transact(self._held, wait=wait)
         except Trouble as trouble:
             self._fail(trouble)
             return
         self._held = []
+        self._retry_at = 0.0
         self._close_mirror()
-        self._told.clear()
+        self._in_trouble = False
 
     def _fail(self, trouble: Trouble) -> None:
         self._retry_at = time.monotonic() + _PAUSE
-        if not self._told:
-            # One warning until it is saved again, whatever else goes wrong meanwhile.
+        now = time.monotonic()
+        # One warning until it is saved again, whatever else goes wrong meanwhile; and a disk that
+        # is full again after each little that still fits is told of once.
+        if not self._in_trouble and now - self._told.get(trouble.kind, -_QUIET) >= _QUIET:
             self._database.notices.add(trouble.notice(self._database.path))
-        self._told.add(trouble.kind)
+            self._told[trouble.kind] = now
+        self._in_trouble = True
 
     def _hold(self, new: list[Statement]) -> None:
         if self._mirror is None:

@@ -69,7 +69,7 @@ def _copy_table(damaged: Path, table: str, target: sqlite3.Connection) -> None:
     insert = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({_marks(columns)})"  # noqa: S608  # constants
     try:
         source = _opened(damaged)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeError) as error:
         log.warning("Nothing of the damaged journal can be read: %s", error)
         return
     try:
@@ -90,7 +90,7 @@ def _opened(damaged: Path) -> sqlite3.Connection:
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return connection
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeError):
         connection.close()
     _write_header(damaged)
     return _connect(damaged)
@@ -129,7 +129,7 @@ def _rows(source: sqlite3.Connection, table: str, columns: list[str]) -> Iterato
                 last, step = int(row[0]), 1
                 yield row[1:]
             return
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeError):  # SQLite repeats damaged names in its messages
             last, step = last + step, step * 2
 
 

@@ -89,7 +89,9 @@ def test_every_kind_of_block_comes_back_as_it_was(store):
             content=(
                 Thinking(text="hm", replay={"signature": "s" * 5_000}),
                 Text(text="so", citations=(Citation(url="u", quote="q", raw={"a": [1, None]}),)),
-                ToolCall(id="c1", name="f", input={"x": None, "y": {"$blob": "mine"}, "z": "é" * 5000}),
+                ToolCall(
+                    id="c1", name="f", input={"x": None, "y": {"$blob": "mine"}, "z": "é" * 5000}
+                ),
                 Opaque(vendor="v", raw={"$plain": {"$blob": 1}}),
             ),
             origin=Origin(provider="p", model="m", response_id="r"),
