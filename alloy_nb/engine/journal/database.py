@@ -152,6 +152,9 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def _attempt(self, work: Callable[[sqlite3.Connection], T], *, writing: bool) -> T:
         with self.lock:
             try:

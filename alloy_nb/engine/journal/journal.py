@@ -398,18 +398,20 @@ class Journal:
             self._head = self._read(lambda file: tree.head_of(file, end, root=ROOT))
 
     def _recover(self, turn: str) -> None:
-        def work(file: sqlite3.Connection) -> tuple[str, list[Message], Usage, Cost]:
-            events = tree.events_of(file, turn)
-            prompt = tree.prompt_of(file, turn)
-            return past.history_before(file, turn), recovered(prompt, events), *spent(events)
+        def work(file: sqlite3.Connection) -> tuple[str, Message | None, list[Event]]:
+            before, prompt = past.history_before(file, turn), tree.prompt_of(file, turn)
+            return before, prompt, tree.events_of(file, turn)
 
-        before, messages, usage, cost = self._read(work)
+        before, prompt, events = self._read(work)
+        messages, (usage, cost) = recovered(prompt, events), spent(events)
         blobs = Blobs()
         bodies = [write_message(message, blobs) for message in messages]
         self._identity.usage += usage
         self._identity.cost += cost
         self._write(
             [
+                *writes.unflushed(turn),
+                *writes.event_rows(turn, events, blobs),
                 *blobs.statements(turn),
                 *writes.message_rows(turn, bodies),
                 *words.index(messages, session=self.id, turn=turn),

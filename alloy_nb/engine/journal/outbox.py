@@ -53,6 +53,9 @@ class Outbox:
         self._told: dict[Kind, float] = {}
         database.carriers.add(self)
 
+    def __del__(self) -> None:
+        self._close_mirror()
+
     @property
     def is_saved(self) -> bool:
         """Whether everything that was written is in the file."""

@@ -33,20 +33,14 @@ class Asked:
 
 def find(connection: sqlite3.Connection, session: str, asked: Asked, *, key: str) -> Found:
     """Return the newest turn that asked the same and was answered, or what differs."""
-    rows = connection.execute(
-        """SELECT id, status, prompt_hash, refs, model, settings, before FROM turns
-           WHERE session = ? AND prompt_hash = ? AND before = ? ORDER BY seq DESC LIMIT ?""",
-        (session, asked.prompt, asked.history, _NEAR),
-    ).fetchall()
+    same = (asked.prompt, asked.history)
+    rows = _turns(connection, "prompt_hash = ? AND before = ?", session, *same)
     for turn, status, *was in rows:
         if status == "completed" and Asked(*was) == asked:
             return Found(tree.kept(connection, turn))
-    rows += connection.execute(
-        """SELECT id, status, prompt_hash, refs, model, settings, before FROM turns
-           WHERE session = ? AND (prompt_hash = ? OR (key = ? AND key != ''))
-           ORDER BY seq DESC LIMIT ?""",
-        (session, asked.prompt, key, _NEAR),
-    ).fetchall()
+    rows += _turns(connection, "prompt_hash = ?", session, asked.prompt)
+    if key:
+        rows += _turns(connection, "key = ?", session, key)
     reasons = [asked.differs(Asked(*was)) or ("status",) for _, _, *was in rows]
     return Found(None, min(reasons, key=len, default=()))
 
@@ -55,3 +49,10 @@ def history_before(connection: sqlite3.Connection, turn: str) -> str:
     """Return the hash of the conversation before a turn."""
     row = connection.execute("SELECT before FROM turns WHERE id = ?", (turn,)).fetchone()
     return ROOT if row is None else str(row[0])
+
+
+def _turns(connection: sqlite3.Connection, where: str, *values: str) -> list[tuple[str, ...]]:
+    # The + keeps SQLite from walking all turns in their order instead of using the index.
+    query = f"""SELECT id, status, prompt_hash, refs, model, settings, before FROM turns
+                WHERE session = ? AND {where} ORDER BY +seq DESC LIMIT {_NEAR}"""  # noqa: S608  # constants
+    return connection.execute(query, values).fetchall()

@@ -16,8 +16,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine.journal.batches import coalesced, pack
-from alloy_nb.engine.journal.rows import Blobs, Statement, write_message
+from alloy_nb.engine.journal import writes
+from alloy_nb.engine.journal.batches import pack
+from alloy_nb.engine.journal.rows import Blobs, write_message
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
 from alloy_nb.usage import Cost, Usage
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from alloy_nb.engine.journal.journal import Journal
 
 __all__ = ["Turn"]
-
-# Events in a row of a finished turn, so that no row grows with the turn.
-_EVENTS_IN_A_ROW = 1_000
 
 
 class Turn:
@@ -95,20 +93,10 @@ class Turn:
                 self,
                 messages,
                 bodies,
-                events=self._events_together(blobs),
+                events=writes.event_rows(self.id, self._events, blobs),
                 blobs=blobs,
                 status=str(status),
                 usage=usage or Usage(),
                 cost=cost or Cost(),
                 view=view,
             )
-
-    def _events_together(self, blobs: Blobs) -> list[Statement]:
-        """Return all events in few rows: pieces that were written apart are joined, and masked."""
-        step = _EVENTS_IN_A_ROW
-        events = coalesced(self._events)
-        parts = [events[at : at + step] for at in range(0, len(events), step)]
-        return [
-            ("INSERT INTO events VALUES (?, ?, ?)", (self.id, number, pack(part, blobs)))
-            for number, part in enumerate(parts, 1)
-        ]

@@ -7,15 +7,29 @@ deleted file comes back with the next write, instead of keeping it from being ma
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from alloy_nb.engine.journal.batches import coalesced, pack
 from alloy_nb.engine.journal.rows import Blobs, Statement
 from alloy_nb.engine.journal.tree import pointed
 from alloy_nb.engine.journal.values import CRASHED, RUNNING
+from alloy_nb.events import Event
 from alloy_nb.usage import Cost, Usage
 
-__all__ = ["Begun", "Identity", "crashed", "message_rows", "session_row", "turn_rows", "unflushed"]
+__all__ = [
+    "Begun",
+    "Identity",
+    "crashed",
+    "event_rows",
+    "message_rows",
+    "session_row",
+    "turn_rows",
+    "unflushed",
+]
+
+# So that no row grows with its turn.
+_EVENTS_IN_A_ROW = 1_000
 
 
 @dataclass(slots=True)
@@ -106,6 +120,19 @@ def message_rows(turn: str, bodies: Sequence[str]) -> list[Statement]:
     return [
         ("INSERT OR REPLACE INTO messages VALUES (?, ?, ?)", (turn, number, body))
         for number, body in enumerate(bodies, 1)
+    ]
+
+
+def event_rows(turn: str, events: Iterable[Event], blobs: Blobs) -> list[Statement]:
+    """Return what writes all events of a turn in few rows.
+
+    Pieces that were written apart are joined, so that a key is masked which came in two.
+    """
+    joined, step = coalesced(events), _EVENTS_IN_A_ROW
+    parts = [joined[at : at + step] for at in range(0, len(joined), step)]
+    return [
+        ("INSERT INTO events VALUES (?, ?, ?)", (turn, number, pack(part, blobs)))
+        for number, part in enumerate(parts, 1)
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from alloy_nb.engine.journal import Store, coalesced
 from alloy_nb.errors import SessionError
 from alloy_nb.events import (
+    BlockStarted,
     BudgetWarned,
     RunStarted,
     TextDelta,
@@ -292,6 +293,23 @@ def test_keys_are_masked_wherever_they_stand(store, monkeypatch):
         "max_output_tokens": 7,
         "model": "m-***",
     }
+
+
+def test_a_key_that_was_cut_by_a_crash_is_masked_when_it_is_resumed(store, monkeypatch):
+    key = "canary-key-0123456789"
+    monkeypatch.setenv("CANARY_API_KEY", key)
+    journal = store.new()
+    turn = journal.begin(user("look", Image(data="A" * 8_000)))
+    pieces = TextDelta(0, key[:9]), TextDelta(0, key[9:])
+    for event in stamped(TurnStarted("p", "m"), BlockStarted(0, "text"), *pieces):
+        turn.note([event])
+        turn.flush()
+    journal.close()
+    again = store.resume()
+    assert [m.text for m in again.messages()] == ["look", "***"]
+    assert again.messages()[0].content[1].data == "A" * 8_000
+    assert again.events(turn.id)[-1].body.text == "***"
+    assert rows(store, "SELECT count(*) FROM events") == [(1,)]
 
 
 def test_threads_may_note_and_flush_at_once(store):

@@ -3,8 +3,8 @@
 ``python -m tests.engine.journal.victim kill FOLDER SEED ROUNDS`` kills a child with SIGKILL at a
 random moment of streamed turns with tools, again and again over one file, and checks after each
 what the child had shown. ``compete FOLDER SEED ROUNDS`` lets two processes of eight threads take
-turns on one session. Both print one JSON object. Children are forks of this program, which has imported
-everything already, so that a round takes milliseconds.
+turns on one session. Both print one JSON object. Children are forks of this program, which has
+imported everything already, so that a round takes milliseconds.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from alloy_nb.engine.journal import CRASHED, Journal, Store, coalesced
+from alloy_nb.engine.journal import Journal, Store, coalesced
 from alloy_nb.errors import SessionError
 from alloy_nb.events import Event, ToolFinished
 from alloy_nb.messages import Message, ToolCall, ToolResult, user
@@ -247,7 +248,7 @@ def _mixed(journal: Journal, done: list[str]) -> list[str]:
     """Return what is wrong: turns that are missing, twice there, or hold what is another's."""
     nodes = journal.tree()
     faults = [] if len(nodes) == len(done) + 1 else [f"{len(nodes)} turns, not {len(done) + 1}"]
-    if any(child.parent != parent.id for parent, child in zip(nodes, nodes[1:], strict=False)):
+    if any(child.parent != parent.id for parent, child in pairwise(nodes)):
         faults.append("the turns are no line")
     seen = []
     for node in nodes[1:]:
