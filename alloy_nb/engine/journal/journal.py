@@ -107,6 +107,11 @@ class Journal:
         return self._identity.cost
 
     @property
+    def is_answering(self) -> bool:
+        """Whether a turn is under way."""
+        return self._open is not None
+
+    @property
     def is_saved(self) -> bool:
         """Whether everything so far is in the file."""
         return self._outbox.is_saved
@@ -363,11 +368,12 @@ class Journal:
 
     def close(self) -> None:
         """Let other processes go on with the session. A turn under way stays as it is."""
+        opened = self._open
+        if opened is not None:
+            opened[0].flush()  # not under our lock: a turn that ends holds its own, and wants ours
         with self._lock:
             if self._is_closed:
                 return
-            if self._open is not None:
-                self._open[0].flush()
             if not self._outbox.is_saved:
                 self._outbox.write([], urgent=True)
             self._is_closed = True

@@ -107,7 +107,7 @@ def acquire(path: Path) -> Lease:
 
 def _lock(path: Path) -> Lease:
     for attempt in range(_ATTEMPTS):
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_LINK, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
         try:
             _lock_file(file)
         except OSError as error:
@@ -152,7 +152,8 @@ def _is_at(path: Path, file: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+# No link is followed, and no line end is translated.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 if sys.platform == "win32":
     import msvcrt

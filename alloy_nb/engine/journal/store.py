@@ -140,12 +140,15 @@ class Store:
             Damaged files that were moved aside earlier, and may still hold parts of it.
 
         Raises:
-            SessionError: There is none, somebody else writes to it or reads just now, or the file
-                cannot be written.
+            SessionError: There is none, it is answering, somebody else writes to it or reads just
+                now, or the file cannot be written.
         """
         for journal in list(self._journals):
-            if journal.id == session_id:
-                journal.close()
+            if journal.id != session_id:
+                continue
+            if journal.is_answering:
+                raise SessionError(f"The session {journal.name!r} is answering. Stop it first.")
+            journal.close()
         if self._row("id = ?", (session_id,)) is None:
             raise SessionError(f"There is no session {session_id!r} here.")
         try:

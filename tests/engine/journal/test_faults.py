@@ -492,3 +492,19 @@ def test_rows_of_another_kind_raise_only_our_errors(store):
         again.messages()
         say(again, "two", "b")
     store.sessions()
+
+
+def test_turns_that_are_their_own_ancestors_have_an_end(store):
+    journal = store.new(session_id="s1")
+    for number in range(3):
+        say(journal, f"{number}", "a", key=f"{number}")
+    store.close()
+    connection = sqlite3.connect(store.path)
+    connection.execute(
+        "UPDATE turns SET parent = (SELECT id FROM turns WHERE key = '2') WHERE key = '0'"
+    )
+    connection.commit()
+    connection.close()
+    again = store.resume("s1")
+    assert texts(again) == ["0", "a", "1", "a", "2", "a"]
+    assert again.replace("0").key == "0"

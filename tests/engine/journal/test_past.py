@@ -122,3 +122,14 @@ def test_a_keys_value_is_no_part_of_the_settings(store):
     say(journal, "one", "a", settings={"api_key": "canary-1234567", "effort": "low"})
     journal.undo()
     assert journal.find(user("one"), settings={"api_key": "another-12345", "effort": "low"})
+
+
+def test_how_a_conversation_began_is_part_of_its_history(store):
+    journal = store.new()
+    for first in ("one", "other"):
+        journal.reset()
+        say(journal, first, "a")
+        say(journal, "same", "b")
+        if first == "one":
+            say(journal, "asked", "c", **ABOUT)
+    assert journal.find(user("asked"), **ABOUT).differs == ("history",)

@@ -152,6 +152,14 @@ def test_what_another_process_uses_is_not_forgotten(store, tmp_path):
         assert len(held.messages()) == 2
 
 
+def test_a_session_that_answers_is_not_forgotten(store):
+    journal = store.new("mine")
+    journal.begin(user("x"))
+    with pytest.raises(SessionError, match="'mine' is answering"):
+        store.forget(journal.id)
+    assert store.sessions()[0].id == journal.id
+
+
 def test_what_is_not_there_cannot_be_forgotten(store):
     with pytest.raises(SessionError, match="no session 'nix'"):
         store.forget("nix")
