@@ -170,6 +170,8 @@ class Database:
             return work(self._opened(writing=writing))
         except (sqlite3.Error, OSError) as error:
             trouble = trouble_of(error)
+            if self._says_read_only(error):
+                trouble = Trouble(Kind.DAMAGED, str(error))
             if trouble.kind is not Kind.LOCKED:
                 self.close()  # a connection on which something failed is not used again
             log.debug("The journal could not be used", exc_info=True)
@@ -182,6 +184,12 @@ class Database:
             self.close()
             log.debug("The journal could not be read", exc_info=True)
             raise Trouble(Kind.DAMAGED, str(error)) from None
+
+    def _says_read_only(self, error: sqlite3.Error | OSError) -> bool:
+        """Tell whether it is the file's own header that says so, and not the disk: damage."""
+        code = getattr(error, "sqlite_errorcode", None)
+        places = (self.path, self.path.parent)
+        return code == sqlite3.SQLITE_READONLY and all(os.access(p, os.W_OK) for p in places)
 
     # --- opening --------------------------------------------------------------------------------
 

@@ -24,7 +24,9 @@ from alloy_nb.engine.journal.rows import (
     Statement,
     chained,
     digest,
+    hash_of,
     line,
+    preview,
     read_json,
     safe_settings,
     write_json,
@@ -45,7 +47,6 @@ __all__ = ["Journal"]
 T = TypeVar("T")
 
 _START = Head(None, 0, ROOT)
-_PREVIEW = 120
 
 
 class Journal:
@@ -204,7 +205,7 @@ class Journal:
             prompt=digest(write_message(prompt, Blobs())),
             references=line(references),
             model=line(model),
-            settings=_hash_of(settings),
+            settings=hash_of(settings),
             history=self._head.after,
         )
         return self._read(lambda file: past.find(file, self.id, asked, key=line(key)))
@@ -251,9 +252,9 @@ class Journal:
                 prompt_hash="" if body is None else digest(body),
                 references=line(references),
                 model=line(model),
-                settings=_hash_of(settings),
+                settings=hash_of(settings),
                 before=self._head.after,
-                preview="" if prompt is None else _preview(prompt),
+                preview="" if prompt is None else preview(prompt),
                 blobs=blobs,
             )
             turn = Turn(self, begun.id)
@@ -506,15 +507,6 @@ class Journal:
     def _point(self, branch: str, head: Head) -> None:
         self._identity.branch, self._head = branch, head
         self._write([writes.session_row(self._identity), tree.pointed(self.id, branch, head.turn)])
-
-
-def _hash_of(settings: Mapping[str, Any] | None) -> str:
-    """Return a hash of what decides an answer; keys are in it as little as on the disk."""
-    return digest(write_json(dict(sorted(safe_settings(settings or {}).items())), Blobs()))
-
-
-def _preview(prompt: Message) -> str:
-    return " ".join(line(prompt.text[: 20 * _PREVIEW]).split())[:_PREVIEW]
 
 
 def _branch_name(name: str) -> str:

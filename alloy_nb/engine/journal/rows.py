@@ -29,7 +29,9 @@ __all__ = [
     "Statement",
     "chained",
     "digest",
+    "hash_of",
     "line",
+    "preview",
     "read_json",
     "read_message",
     "safe_settings",
@@ -49,6 +51,7 @@ _LONG = 4_096
 # SQLite takes a billion bytes, and no vendor a message half as long as this.
 _LONGEST = 256_000_000
 _DEEPEST = 200
+_PREVIEW = 120
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BLOB, _PLAIN, _LOST = "$blob", "$plain", "$lost"
 _OURS = frozenset((_BLOB, _PLAIN, _LOST))
@@ -137,6 +140,16 @@ def chained(before: str, *bodies: str) -> str:
     for body in bodies:
         before = digest(f"{before}{body}")
     return before
+
+
+def hash_of(settings: Mapping[str, Any] | None) -> str:
+    """Return a hash of what decides an answer; keys are in it as little as on the disk."""
+    return digest(write_json(dict(sorted(safe_settings(settings or {}).items())), Blobs()))
+
+
+def preview(prompt: Message) -> str:
+    """Return the beginning of a prompt, on one line."""
+    return " ".join(line(prompt.text[: 20 * _PREVIEW]).split())[:_PREVIEW]
 
 
 _KEY_NAMES = re.compile(r"key|token|secret|password|credential|auth|header|cookie", re.I)
