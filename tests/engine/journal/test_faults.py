@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,17 @@ def test_a_tiny_disk_that_is_full_gets_all_of_it_when_there_is_space(tmp_path, t
         subprocess.run(["umount", str(disk)], check=True, capture_output=True)
 
 
+@pytest.fixture
+def folder():
+    """Give a folder that a user without rights reaches; pytest's own are closed to others."""
+    path = Path(tempfile.mkdtemp(prefix="alloy-journal-"))
+    path.chmod(0o755)
+    yield path
+    for inner in [path, *path.rglob("*")]:
+        inner.chmod(0o755)
+    shutil.rmtree(path)
+
+
 _AS_NOBODY = """
 import tempfile
 with tempfile.TemporaryDirectory() as warm, Store(warm) as store:
@@ -234,8 +246,7 @@ if os.getuid() == 0:
 
 
 @needs_posix
-def test_in_a_folder_that_cannot_be_written_the_turn_goes_on_in_memory(tmp_path):
-    folder = Path(_readable_by_all(tmp_path))
+def test_in_a_folder_that_cannot_be_written_the_turn_goes_on_in_memory(folder):
     folder.chmod(0o555)
     seen = in_process(
         _AS_NOBODY
@@ -247,7 +258,6 @@ print(json.dumps([texts(journal), journal.is_saved, told]))
 """,
         str(folder),
     )
-    folder.chmod(0o755)
     assert seen[:2] == [["one", "a"], False]
     assert len(seen[2]) == 1
     assert "cannot be opened for writing" in seen[2][0]
@@ -255,8 +265,7 @@ print(json.dumps([texts(journal), journal.is_saved, told]))
 
 
 @needs_posix
-def test_a_journal_that_cannot_be_written_can_be_read_and_gone_on_from(tmp_path):
-    folder = Path(_readable_by_all(tmp_path))
+def test_a_journal_that_cannot_be_written_can_be_read_and_gone_on_from(folder):
     with Store(folder) as store:
         say(store.new(), "one", "a")
     for path in [folder, *folder.rglob("*")]:
@@ -272,18 +281,7 @@ print(json.dumps([texts(journal), found, len(told)]))
 """,
         str(folder),
     )
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o755)
     assert seen == [["one", "a", "two", "b"], ["one\na"], 1]
-
-
-def _readable_by_all(tmp_path: Path) -> str:
-    """Return a folder that a user without rights reaches; pytest's own are closed to others."""
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="alloy-journal-"))
-    folder.chmod(0o755)
-    return str(folder)
 
 
 # --- gone ---------------------------------------------------------------------------------------
