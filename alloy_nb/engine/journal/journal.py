@@ -61,6 +61,8 @@ class Journal:
         self._identity = identity
         self._claim = Claim(database, identity.id, name=identity.name, is_reader=is_reader)
         self._outbox = Outbox(database, identity.id, ready=self._claim.attempt)
+        if not is_reader:
+            database.carriers.add(self._outbox)
         self._lock = threading.RLock()
         self._head = _START
         self._seq = 0

@@ -82,8 +82,8 @@ class Lease:
             os.close(self._file)
 
 
-# Who has just got a lock writes its name within microseconds.
-_ATTEMPTS = 10
+# Who has just got a lock writes its name within microseconds, or when it is its turn to run again.
+_ATTEMPTS = 40
 # A lease may be given back while the garbage is collected, inside of what holds this.
 _guard = threading.RLock()
 _held: dict[Path, Lease] = {}

@@ -51,7 +51,6 @@ class Outbox:
         self._retry_at = 0.0
         self._in_trouble = False
         self._told: dict[Kind, float] = {}
-        database.carriers.add(self)
 
     def __del__(self) -> None:
         self._close_mirror()
@@ -72,7 +71,7 @@ class Outbox:
                 self._hold(new)
                 if urgent or time.monotonic() >= self._retry_at:
                     self._catch_up(wait=_PATIENT if urgent and not new else _BRIEF)
-            elif not self._written(new):
+            elif new and not self._written(new):
                 self._hold(new)
                 if self._retry_at == 0.0:
                     self._catch_up(wait=_PATIENT)
@@ -99,6 +98,8 @@ class Outbox:
             rows = _rows_of(old, self._session)
         except (sqlite3.Error, ValueError, TypeError):  # it is damaged besides: nothing to be had
             return
+        if not rows:
+            return
         self._held = [*rows, *self._held]
         if self._mirror is None:
             run(mirror, rows)
@@ -117,8 +118,7 @@ class Outbox:
             self._database.settle()
             if self._held:  # the file was replaced just now, and these rows come first
                 return False
-            if new:
-                self._database.transact(new)
+            self._database.transact(new)
         except Trouble as trouble:
             self._fail(trouble)
             return False
@@ -193,7 +193,8 @@ def _rows_of(connection: sqlite3.Connection, session: str) -> list[Statement]:
         select = f"SELECT {names} FROM {table} WHERE {_OF_SESSION[table]}"  # noqa: S608  # constants
         rows = connection.execute(select, {"session": session})
         out.extend((insert, tuple(row)) for row in rows)
-    out.append(words.forgotten(session))
+    if out:
+        out.append(words.forgotten(session))
     for (turn,) in connection.execute("SELECT id FROM turns WHERE session = ?", (session,)):
         out.extend(words.again(connection, session, turn))
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import sys
 import threading
@@ -200,6 +201,24 @@ def test_the_second_writer_is_told_who_holds_it_and_may_read(store, tmp_path):
             reader.begin(user("y"))
         with pytest.raises(SessionError, match="opened to be read"):
             reader.undo()
+
+
+def test_a_reader_never_takes_the_right_to_write(store, tmp_path):
+    say(store.new("mine"), "x", "a")
+    store.close()
+    reader = store.read("mine")
+    assert reader.save()
+    with Store(tmp_path) as other:
+        say(other.resume("mine"), "y", "b")
+
+
+def test_a_reader_sees_what_is_there_after_the_folder_was_deleted(store, tmp_path):
+    say(store.new("mine"), "x", "a")
+    store.close()
+    reader = store.read("mine")
+    shutil.rmtree(tmp_path / ".alloy")
+    assert reader.messages() == []
+    assert reader.is_saved
 
 
 def test_a_closed_journal_lets_others_write(store, tmp_path):

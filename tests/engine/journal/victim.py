@@ -221,7 +221,7 @@ def _acquired(store: Store) -> Journal:
         try:
             return store.resume("shared")
         except SessionError as error:
-            assert "in use by process" in str(error), error
+            assert "is in use by" in str(error), error
             time.sleep(0.002)
 
 
