@@ -10,7 +10,9 @@ from alloy_nb.engine.agent import Agent
 from alloy_nb.engine.structured import Structured
 from alloy_nb.messages import Message, Text
 
-__all__ = ["Cue", "deciding", "model_of"]
+__all__ = ["Cue", "Replay", "deciding", "model_of"]
+
+Replay = Literal["off", "on", "only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Cue:
 
     key: str = ""
     references: str = ""
-    replay: Literal["off", "on", "only"] = "off"
+    replay: Replay = "off"
     note: str = ""
 
     def with_note(self, said: Message | None) -> Message | None:

@@ -86,7 +86,8 @@ def start(
         return run, None
     turn = _begun(journal, agent, said, cue=cue, history=history.messages)
     try:
-        run = _started(history, agent, cue.with_note(said))
+        # Where nothing was said before, there is nothing that the note would be about.
+        run = _started(history, agent, cue.with_note(said) if history.messages else said)
     except BaseException:
         turn.finish((), status="error")
         raise
