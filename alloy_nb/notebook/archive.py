@@ -12,6 +12,9 @@ from alloy_nb.notebook.place import notebook_of
 
 __all__ = ["Archive"]
 
+# So much of an id stands for it; fewer letters are a name.
+_ID = 6
+
 
 class Archive:
     """The journal beside the notebook; opened when it is first needed.
@@ -44,15 +47,20 @@ class Archive:
         """Return the conversation of this notebook that was used last, and is not open here.
 
         Args:
-            name: Only one of this name, or of which this is the id or its beginning.
+            name: Only one of this name.
             is_open: The ids of those that are.
         """
         rows = self.store.sessions(notebook=self._of_this())
-        rows = [row for row in rows if row.id not in is_open and row.turns]
-        if name is None:
-            return rows[0] if rows else None
-        named = [row for row in rows if name in (row.name, row.id)]
-        named += [row for row in rows if row.id.startswith(name)]
+        return next((row for row in rows if name in (None, row.name) and _may(row, is_open)), None)
+
+    def found(self, which: str | None, is_open: Collection[str]) -> SessionInfo | None:
+        """Return what a person means: a name of this notebook's, or of another's, or an id."""
+        own = self.earlier(which, is_open)
+        if own is not None or which is None:
+            return own
+        rows = [row for row in self.all() if _may(row, is_open)]
+        named = [row for row in rows if which == row.name]
+        named += [row for row in rows if len(which) >= _ID and row.id.startswith(which)]
         return named[0] if named else None
 
     def all(self) -> list[SessionInfo]:
@@ -83,3 +91,7 @@ class Archive:
     def _of_this(self) -> str:
         _ = self.store
         return self._notebook
+
+
+def _may(info: SessionInfo, is_open: Collection[str]) -> bool:
+    return info.id not in is_open and info.turns > 0

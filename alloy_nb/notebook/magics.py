@@ -426,7 +426,8 @@ class Alloy(Magics):
     def _reset(self, words: Words) -> None:
         session = self.session(words.flags.get("session"))
         session.reset()
-        status.say("The conversation is forgotten; settings and costs stay.")
+        kept = "" if session.journal is None else " On the disk it is kept: %alloy tree shows it."
+        status.say(f"The conversation is forgotten; settings and costs stay.{kept}")
 
     def _history(self, words: Words) -> None:
         session = self.session(words.flags.get("session"))

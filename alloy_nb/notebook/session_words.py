@@ -61,7 +61,7 @@ class _SessionWords:
     def resume(self, words: Words) -> None:
         """Go on with a conversation from before."""
         name = words.arguments[0] if words.arguments else None
-        info = self._desk.archive.earlier(name, self._open_ids())
+        info = self._desk.archive.found(name, self._open_ids())
         if info is None:
             which = f" {name!r}" if name else ""
             raise SessionError(
@@ -103,7 +103,7 @@ class _SessionWords:
             self._desk.current = name
             status.say(f"Cells without -s go on with {name}. {_length(self._desk.sessions[name])}")
         else:
-            info = self._desk.archive.earlier(name, self._open_ids())
+            info = self._desk.archive.found(name, self._open_ids())
             if info is None:
                 raise SessionError(
                     f"There is no branch and no session {name!r}. %alloy fork {name} begins a "
@@ -178,7 +178,7 @@ class _SessionWords:
         return self._desk.session(words.flags.get("session"))
 
     def _open_ids(self) -> set[str]:
-        return {session.id for session in self._desk.sessions.values() if session.messages}
+        return {session.id for session in self._desk.sessions.values()}
 
     def _branches(self, session: Session) -> set[str]:
         return set(session.journal.branches()) if session.journal else set()

@@ -10,7 +10,9 @@ import alloy_nb as al
 from alloy_nb.engine.journal import Store
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.sessions.cue import Cue
+from alloy_nb.engine.window.conversation import Conversation
 from alloy_nb.errors import ConfigError, SessionError
+from alloy_nb.messages import user
 from tests.engine.scripted import HANG, Scripted, calls, says
 
 ran = []
@@ -169,6 +171,24 @@ def test_two_histories_to_begin_with_are_refused(tmp_path):
         al.Session.resume(folder=tmp_path, provider="demo", messages=session.messages)
 
 
+def test_what_is_sent_of_a_conversation_that_was_shortened_comes_back_too(tmp_path):
+    script = (calls(("count", {"word": "a"})), says("One."))
+    with begin(tmp_path, *script, tools=[count]) as first:
+        first.chat("q")
+    store = Store(tmp_path)
+    talk = Conversation(first.messages, None, {})
+    talk.shorten([user("In short: one.")])
+    journal = store.resume()
+    journal.begin(user("r")).finish(
+        [user("r")], status="completed", view=talk.view.model_dump(mode="json")
+    )
+    store.close()
+    again = al.Session.resume(folder=tmp_path, provider=Scripted(says("Yes.")))
+    again.chat("s")
+    sent = [message.text for message in again.provider.requests[0].messages]
+    assert sent[:2] == ["In short: one.", "r"]
+
+
 # --- the tree ---------------------------------------------------------------------------------
 
 
@@ -219,6 +239,14 @@ def test_a_turn_from_the_same_place_replaces_the_one_before(tmp_path):
     assert "main-2" in run.notes[0]
     session.use_branch("main-2")
     assert texts(session) == ["q", "a", "r", "b"]
+
+
+def test_a_turn_that_failed_is_replaced_without_a_word(tmp_path):
+    failing = al.ProviderError("no", provider="scripted", model="scripted-1")
+    session = begin(tmp_path, failing, says("a"))
+    ask(session, "q", key="1")
+    run, _ = ask(session, "q", key="1")
+    assert (run.notes, texts(session)) == ([], ["q", "a"])
 
 
 def test_what_is_sent_after_a_replacement_is_well_formed(tmp_path):
@@ -317,13 +345,21 @@ def test_a_turn_that_was_not_answered_to_its_end_is_no_replay(tmp_path):
 
 
 def test_the_note_goes_to_the_model_and_decides_no_replay(tmp_path):
-    with begin(tmp_path, says("a")) as first:
-        ask(first, "q", key="1", note="The kernel is fresh.")
-    assert "The kernel is fresh." in first.messages[0].text
-    again = al.Session.resume(folder=tmp_path, provider=Scripted(says("b")))
+    with begin(tmp_path, says("a"), says("b")) as first:
+        ask(first, "p", key="1")
+        ask(first, "q", key="2", note="The kernel is fresh.")
+    assert "The kernel is fresh." in first.messages[2].text
+    again = al.Session.resume(folder=tmp_path, provider=Scripted())
     again.reset()
-    run, _ = ask(again, "q", key="1", replay="on", note="Another one.")
-    assert run.replays is not None
+    for number, prompt in enumerate("pq", 1):
+        run, _ = ask(again, prompt, key=str(number), replay="only", note="Another one.")
+        assert run.replays is not None
+
+
+def test_where_nothing_was_said_before_there_is_no_note(tmp_path):
+    session = begin(tmp_path, says("a"))
+    ask(session, "q", note="The kernel is fresh.")
+    assert texts(session) == ["q", "a"]
 
 
 # --- what was sent ----------------------------------------------------------------------------

@@ -72,10 +72,12 @@ def replaced(journal: Journal, history: History, key: str) -> str | None:
     """Go back to before the turn with a key; return what a person is told, if there was one."""
     if not key:
         return None
-    before = set(journal.branches())
+    before, length = set(journal.branches()), len(history.messages)
     if journal.replace(key) is None:
         return None
     history.load(journal)
+    if len(history.messages) == length:
+        return None  # it had failed, and nothing was said
     kept = sorted(set(journal.branches()) - before)
     where = f"the branch {kept[0]}" if kept else "another branch"
     return f"Asked again: what this cell said before, and all after it, is kept on {where}."
