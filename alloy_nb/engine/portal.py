@@ -92,21 +92,27 @@ class _Job:
     def __init__(self, coroutine: Coroutine[Any, Any, Any], notify: Callable[[], None]) -> None:
         self.finished = threading.Event()
         self.future: Future[Any] = Future()
+        self._coroutine = coroutine
         self._notify = notify
         self._task: asyncio.Task[Any] | None = None
+
+    def start(self) -> None:
         # The callback runs in a copy of this thread's context, and so does the task.
-        _portal().loop.call_soon_threadsafe(self._start, coroutine)
+        _portal().loop.call_soon_threadsafe(self._start)
 
     def cancel(self) -> None:
         _portal().loop.call_soon_threadsafe(self._cancel)
 
-    def _start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        self._task = asyncio.get_running_loop().create_task(coroutine)
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._done)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            return
+        self._coroutine.close()  # an interrupt came before it could begin
+        self.finished.set()
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
@@ -176,17 +182,25 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
             "such as arun() or achat()."
         )
     host = _BlockingHost()
-    token = current_host.set(host)
+    job = _Job(coroutine, host.finish)
     try:
-        job = _Job(coroutine, host.finish)
-    finally:
-        current_host.reset(token)
-    try:
+        token = current_host.set(host)
+        try:
+            job.start()
+        finally:
+            current_host.reset(token)
         host.serve()
         value: T = job.future.result()
         return value
     except BaseException:  # raised again, once the run has cleaned up
-        job.cancel()
+        while True:
+            try:
+                job.cancel()
+                break
+            except (
+                KeyboardInterrupt
+            ):  # in a hurry: it must not keep the first from stopping the run
+                continue
         with contextlib.suppress(KeyboardInterrupt):  # a second interrupt ends the wait
             job.finished.wait(CLEANUP_SECONDS)
         raise
@@ -199,8 +213,9 @@ async def run_async(coroutine: Coroutine[Any, Any, T]) -> T:
         return await coroutine
     host = _AwaitingHost()
     token = current_host.set(host)
+    job = _Job(coroutine, lambda: None)
     try:
-        job = _Job(coroutine, lambda: None)
+        job.start()
     finally:
         current_host.reset(token)
     outcome = asyncio.wrap_future(job.future)

@@ -300,7 +300,7 @@ class World:
     def tools(self) -> list[al.Tool]:
         """What the model may call: files and commands, the kernel, and a server's tools."""
 
-        @al.tool
+        @al.tool(risk="read")
         def ticket(number: int) -> str:
             """Return a ticket."""
             if isinstance(self.answer, Exception):

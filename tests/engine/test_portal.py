@@ -290,6 +290,31 @@ def test_an_interrupt_stops_a_blocking_call_and_closes_its_connection():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_second_interrupt_in_a_hurry_does_not_save_the_run_from_the_first(monkeypatch):
+    cancel = portal._Job.cancel
+    running, ended, hurried = threading.Event(), threading.Event(), []
+
+    def in_a_hurry(job: Any) -> None:
+        if not hurried:
+            hurried.append(job)
+            raise KeyboardInterrupt
+        cancel(job)
+
+    async def work() -> None:
+        running.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(portal._Job, "cancel", in_a_hurry)
+    interrupt_soon(running)
+    with pytest.raises(KeyboardInterrupt):
+        portal.run_sync(work())
+    assert hurried
+    assert ended.wait(5)
+
+
 def test_an_interrupt_in_a_main_thread_tool_stops_the_run_and_answers_the_call():
     running = threading.Event()
 
