@@ -227,22 +227,44 @@ class Kernel:
         store_history: bool = True,
         answers: Answers | None = None,
         on_message: Callable[[Iopub], object] | None = None,
+        cell_id: str | None = None,
     ) -> CellRun:
         """Execute code and wait until the kernel is idle again.
 
         `answers` switches stdin on: a sequence of lines or a function from prompt to line.
         `on_message` sees each message as it comes, to interrupt at a given point for example.
+        `cell_id` is sent as front ends with notebooks do.
         """
-        run, id_ = self.send(code, store_history=store_history, allow_stdin=answers is not None)
+        run, id_ = self.send(
+            code,
+            store_history=store_history,
+            allow_stdin=answers is not None,
+            cell_id=cell_id,
+        )
         return self.finish(run, id_, timeout, answers=answers, on_message=on_message)
 
     def send(
-        self, code: str, *, store_history: bool = True, allow_stdin: bool = False
+        self,
+        code: str,
+        *,
+        store_history: bool = True,
+        allow_stdin: bool = False,
+        cell_id: str | None = None,
     ) -> tuple[CellRun, str]:
         """Send code and do not wait; pass both results to `finish`."""
         run = CellRun(code, time.monotonic())
-        id_ = self.client.execute(code, store_history=store_history, allow_stdin=allow_stdin)
-        return run, id_
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": store_history,
+            "user_expressions": {},
+            "allow_stdin": allow_stdin,
+            "stop_on_error": True,
+        }
+        metadata = {} if cell_id is None else {"cellId": cell_id}
+        message = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(message)
+        return run, message["header"]["msg_id"]
 
     def finish(
         self,

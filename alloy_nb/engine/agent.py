@@ -34,7 +34,7 @@ from alloy_nb.events import Event, TextDelta
 from alloy_nb.messages import Document, Image, Message, Text, user
 from alloy_nb.providers.base import ModelOptions, Provider, ToolSpec
 
-__all__ = ["Agent", "Prompt", "arun", "astream", "run", "stream"]
+__all__ = ["Agent", "Prompt", "arun", "astream", "message_of", "run", "stream"]
 
 Prompt = str | Message | Sequence[str | Text | Image | Document]
 
@@ -190,7 +190,7 @@ class Agent:
             view: `view` of the result before: what is sent of a conversation that was shortened.
         """
         history = list(messages)
-        said = _message(prompt)
+        said = message_of(prompt)
         if said is None and not history:
             raise ConfigError("There is nothing to answer: give a prompt, or messages=.")
         one = Run(agent=self.name, context=self.context)
@@ -369,7 +369,8 @@ def make_agent(
     return Agent(**gathered({"provider": provider, **rest}, _FIELDS)), more
 
 
-def _message(prompt: Prompt | None) -> Message | None:
+def message_of(prompt: Prompt | None) -> Message | None:
+    """Return what a prompt is as a message."""
     match prompt:
         case None:
             return None

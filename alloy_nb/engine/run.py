@@ -168,6 +168,10 @@ class Run:
         self.agent = agent
         self.context = {} if context is None else context
         self.turn = 0
+        self.replays: str | None = None
+        """The turn of the journal that this shows again; nothing is sent."""
+        self.notes: list[str] = []
+        """What a face says first: a line each."""
         self.events: list[Event] = []
         self.watchers: list[Callable[[], None]] = []
         """Called after each event, on the loop's thread; they only take note."""
@@ -192,6 +196,16 @@ class Run:
         events.append(
             Event(1, len(events) + 1, self.id, self.agent, self.turn, self._clock(), body)
         )
+        if self._waiting:
+            self._wake()
+        for watcher in self.watchers:
+            watcher()
+
+    def repeat(self, event: Event, body: EventBody) -> None:
+        """Log an event of an earlier run again, with the time at which it happened."""
+        self.turn = event.turn
+        number = len(self.events) + 1
+        self.events.append(replace(event, seq=number, run_id=self.id, body=body))
         if self._waiting:
             self._wake()
         for watcher in self.watchers:

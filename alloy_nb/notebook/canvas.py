@@ -90,9 +90,12 @@ class Publish(Protocol):
 class Canvas(Protocol):
     """Draws a transcript.
 
+    * `before` is called before anything is drawn, to keep it first.
     * `mark` says that the transcript changed. It is cheap and draws later.
     * `finish` draws the last frame now; afterwards nothing is drawn. It may be called twice.
     """
+
+    before: Callable[[], object]
 
     def mark(self) -> None:
         """Note that there is something new."""
@@ -106,6 +109,10 @@ def canvas_for(transcript: Transcript, shell: Any = None) -> Canvas:
     if shell is None or hasattr(shell, "kernel"):
         return NotebookCanvas(transcript, publish_to_ipython)
     return TerminalCanvas(transcript)
+
+
+def _nothing() -> None:
+    pass
 
 
 def publish_to_ipython(
@@ -150,6 +157,7 @@ class NotebookCanvas:
         self, transcript: Transcript, publish: Publish, *, clock: Clock | None = None
     ) -> None:
         self.transcript = transcript
+        self.before: Callable[[], object] = _nothing
         self.outputs: list[Output] = []
         self._publish = publish
         self._clock = clock
@@ -229,6 +237,7 @@ class NotebookCanvas:
             self._later(max(1.0, self._next - now))
 
     def _draw(self, *, final: bool) -> None:
+        self.before()
         # By identity, not by position: a notice may come in above a footer that is drawn already.
         for position, segment in enumerate(self.transcript.segments):
             view = self._views.get(id(segment))

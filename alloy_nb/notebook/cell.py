@@ -30,9 +30,14 @@ async def run_cell(
     """
     run: Run | None = None
     seen = 0
+    canvas.before = session.flush  # what is shown outlives the kernel
     canvas.mark()
     try:
         async with session.start(prompt, **settings) as run:
+            for note in run.notes:
+                transcript.notice("info", note)
+            if run.replays is not None:
+                transcript.replayed()
             async for count in run.batches():
                 seen = _apply(run, transcript, seen, count)
                 canvas.mark()

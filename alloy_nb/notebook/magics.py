@@ -22,19 +22,24 @@ from traitlets import Bool, Enum, Float, Int, Unicode, observe
 from alloy_nb.engine import export
 from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.calls.approval import POLICIES
+from alloy_nb.engine.journal import Journal, SessionInfo
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.run import Result
+from alloy_nb.engine.sessions.cue import Cue, Replay
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import from_words, skills
 from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.errors import AlloyError, ConfigError, Interrupted, SessionError
-from alloy_nb.notebook import answers, nesting, status
+from alloy_nb.notebook import answers, fresh, nesting, session_words, status
 from alloy_nb.notebook.approval import asker
+from alloy_nb.notebook.archive import Archive
 from alloy_nb.notebook.canvas import canvas_for
 from alloy_nb.notebook.cell import run_cell
+from alloy_nb.notebook.fingerprint import fingerprint
 from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.place import Places
 from alloy_nb.notebook.prompt import SYSTEM
-from alloy_nb.notebook.references import resolve
+from alloy_nb.notebook.references import Resolved, resolve
 from alloy_nb.notebook.transcript import Transcript
 from alloy_nb.notebook.words import Words, parse, usage
 from alloy_nb.providers import default_provider, provider, split_effort
@@ -75,6 +80,23 @@ class Alloy(Magics):
         help="Let the vendor keep what was sent for the next request, where it wants to be told "
         "(Anthropic). Reading it again costs a tenth.",
     ).tag(config=True)
+    journal = Enum(
+        ["auto", "on", "off"],
+        "auto",
+        help="Keep conversations in .alloy/sessions.db beside the notebook: on, off, or wherever "
+        "there is a notebook.",
+    ).tag(config=True)
+    resume = Enum(
+        ["ask", "auto", "off"],
+        "ask",
+        help="After the kernel's start: ask says that there is an earlier conversation "
+        "(%alloy resume goes on with it), auto goes on with it.",
+    ).tag(config=True)
+    replay = Bool(
+        False,
+        help="Show the answer that the journal has, where prompt, references, model, settings and "
+        "history are the same. Nothing is sent, and no tool runs again.",
+    ).tag(config=True)
     nested_loop = Bool(
         False,
         help="Let cells run a loop inside the kernel's (asyncio.run). Patches asyncio; not undone.",
@@ -85,6 +107,12 @@ class Alloy(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.sessions: dict[str, Session] = {}
+        self.current = "main"
+        self.archive = Archive(shell, self._tell)
+        self._places = Places(shell)
+        self._aged: set[str] = set()  # sessions of which the model does not know the kernel is new
+        self._said: list[str] = []  # what the next cell says first
+        self._drawing: Transcript | None = None
         self._chosen: Provider | None = None
         if self.nested_loop:
             nesting.allow_nested_loops()
@@ -119,29 +147,75 @@ class Alloy(Magics):
         output = flags.get("output")
         if output is not None and (not output.isidentifier() or iskeyword(output)):
             raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
-        session = self.session(flags.get("session") or "main")
+        replay = self._replay(flags)
+        session = self.session(flags.get("session"), replay=replay != "off")
         settings = self._turn_settings(flags, session)
         resolved = resolve(from_words(words.prompt) or words.prompt, namespace)
         if flags.get("new"):
             session.reset()
+        cue = self._cue(session, resolved, namespace, replay)
         transcript = self._transcript(session, settings)
         if resolved.unknown:
             transcript.notice("info", _unknown_names(resolved.unknown))
         canvas = canvas_for(transcript, self.shell)
         before = len(session.results)
+        self._drawing = transcript
         try:
             result = run_sync(
                 run_cell(
-                    session, resolved.text, transcript=transcript, canvas=canvas, settings=settings
+                    session,
+                    resolved.text,
+                    transcript=transcript,
+                    canvas=canvas,
+                    settings={**settings, "cue": cue},
                 )
             )
         except KeyboardInterrupt:
             self._keep(session.results[before:], output, transcript)
             raise Interrupted("stopped") from None
+        finally:
+            self._drawing = None
+        self._knows(session, result)
         self._keep([result], output, transcript)
         if result.exception is not None and (not result.ok or result.turns == 0):
             raise result.exception
         return result
+
+    def _cue(
+        self, session: Session, resolved: Resolved, namespace: dict[str, Any], replay: Replay
+    ) -> Cue | None:
+        if session.journal is None:
+            if replay == "only":
+                raise UsageError("--replay-only needs the journal: %config Alloy.journal = 'on'")
+            return None
+        return Cue(
+            key=self._places.key(),
+            references=fingerprint(resolved.names, namespace),
+            replay=replay,
+            note=fresh.note(self.lost(session)) if session.id in self._aged else "",
+        )
+
+    def _replay(self, flags: dict[str, Any]) -> Replay:
+        wanted = [name for name in ("fresh", "replay", "replay_only") if flags.get(name)]
+        if len(wanted) > 1:
+            raise UsageError("--fresh, --replay and --replay-only: give one of them.")
+        if "replay_only" in wanted:
+            return "only"
+        return "on" if "replay" in wanted or (self.replay and not wanted) else "off"
+
+    def _knows(self, session: Session, result: Result) -> None:
+        """Note whether the model knows by now that the kernel is new."""
+        if "replayed" in result.metadata:
+            self._aged.add(session.id)
+        elif result.turns:
+            self._aged.discard(session.id)
+
+    def _tell(self, text: str) -> None:
+        """Say what is wrong with the journal: in the cell that is drawn, or by itself."""
+        if self._drawing is not None:
+            self._drawing.notice("budget", text)
+        else:
+            status.say(text)
 
     def _turn_settings(self, flags: dict[str, Any], session: Session) -> dict[str, Any]:
         """Return what holds for this turn alone."""
@@ -159,9 +233,13 @@ class Alloy(Magics):
 
     def _transcript(self, session: Session, settings: dict[str, Any]) -> Transcript:
         answering: Provider = settings.get("provider") or session.provider
-        return Transcript(
+        transcript = Transcript(
             window_of(answering), getattr(answering, "label", None), total=session.cost
         )
+        for text in self._said:
+            transcript.notice("info", text)
+        self._said.clear()
+        return transcript
 
     def _keep(self, results: list[Result], output: str | None, transcript: Transcript) -> None:
         for result in results:
@@ -178,23 +256,78 @@ class Alloy(Magics):
 
     # --- sessions -----------------------------------------------------------------------------
 
-    def session(self, name: str = "main") -> Session:
+    def session(self, name: str | None = None, *, replay: bool = False) -> Session:
         """Return the conversation of this name, begun when it is first used."""
+        name = name or self.current
         if name not in self.sessions:
-            model, effort = split_effort(self.model)
-            self.sessions[name] = Session(
-                provider=self._chosen or (provider(model) if model else default_provider()),
-                name=name,
-                tools=[python_tool(self.shell), read, write, edit, bash],
-                system_prompt=self.system_prompt,
-                context_discovery=self.context_discovery,
-                max_turns=self.max_turns,
-                tool_timeout=self.tool_timeout,
-                effort=effort or self.effort or None,
-                max_cost=self.max_cost or None,
-                cache=self.cache or None,
-            )
+            self.sessions[name] = self._begun(name, self._journal(name, replay=replay))
+            journal = self.sessions[name].journal
+            if journal is not None and journal.head is not None:
+                if self.resume == "auto":
+                    self._resumed(self.sessions[name])
+                else:  # it is there for its answers: the notebook begins anew
+                    self.sessions[name].reset()
         return self.sessions[name]
+
+    def adopt(self, journal: Journal) -> Session:
+        """Put a conversation from the journal into the place of the one with its name."""
+        session = self._begun(journal.name, journal)
+        old = self.sessions.get(journal.name)
+        if old is not None:
+            old.stop()
+        self.sessions[journal.name] = session
+        self.current = journal.name
+        self._aged.add(session.id)
+        return session
+
+    def lost(self, session: Session) -> list[str]:
+        """Return the names that a conversation knows, and the kernel does not."""
+        return fresh.gone(session.messages, self.shell.user_ns)
+
+    def _journal(self, name: str, *, replay: bool) -> Journal | None:
+        """Return what keeps a conversation that begins: the earlier one, where it is to go on."""
+        if self.journal == "off" or (self.journal == "auto" and not hasattr(self.shell, "kernel")):
+            return None
+        is_open = {session.id for session in self.sessions.values()}
+        if replay or self.resume == "auto":
+            earlier, trouble = self.archive.try_resume(name, is_open)
+            if earlier is not None:
+                return earlier
+            self._said += [trouble] if trouble else []
+        elif self.resume == "ask":
+            with contextlib.suppress(SessionError):
+                info = self.archive.earlier(name, is_open)
+                if info is not None:
+                    self._said.append(_hint(info))
+        return self.archive.new(name)
+
+    def _resumed(self, session: Session) -> None:
+        self._aged.add(session.id)
+        lost = self.lost(session)
+        gone = f" Gone from memory: {', '.join(lost)}." if lost else ""
+        self._said.append(
+            f"The conversation of before goes on ({len(session.messages)} messages); the kernel "
+            f"is fresh.{gone}"
+        )
+
+    def _begun(self, name: str, journal: Journal | None) -> Session:
+        model, effort = split_effort(self.model)
+        session = Session(
+            provider=self._chosen or (provider(model) if model else default_provider()),
+            name=name,
+            journal=journal,
+            tools=[python_tool(self.shell), read, write, edit, bash],
+            system_prompt=self.system_prompt,
+            context_discovery=self.context_discovery,
+            max_turns=self.max_turns,
+            tool_timeout=self.tool_timeout,
+            effort=effort or self.effort or None,
+            max_cost=self.max_cost or None,
+            cache=self.cache or None,
+        )
+        if self.max_cost:
+            session.configure(budget=_budget(self.max_cost, session))
+        return session
 
     def _provider(self, model: str, base_url: str | None) -> Provider:
         if not model:
@@ -208,6 +341,7 @@ class Alloy(Magics):
     def close(self) -> None:
         """Let go of the conversations; the extension is being unloaded."""
         self.sessions.clear()
+        self.archive.close()
 
     @observe("nested_loop")
     def _allow_nested_loops(self, change: Any) -> None:
@@ -254,6 +388,7 @@ class Alloy(Magics):
             "history": self._history,
             "skills": lambda _: status.show(status.skill_rows(skills())),
             "cost": self._cost,
+            **session_words.commands(self),
             "export": self._export,
             "help": lambda _: status.say(usage()),
         }
@@ -265,7 +400,7 @@ class Alloy(Magics):
             return
         spec, base_url = words.arguments[0], words.flags.get("base_url")
         named = words.flags.get("session")
-        session = self.session(named or "main")
+        session = self.session(named)
         sessions = [session] if named else list(self.sessions.values())
         chosen = self._set_model(spec, base_url, sessions)
         if not named:
@@ -289,12 +424,13 @@ class Alloy(Magics):
         status.say(f"approve: {self.approve} — {status.POLICY_MEANING[self.approve]}")
 
     def _reset(self, words: Words) -> None:
-        session = self.session(words.flags.get("session") or "main")
+        session = self.session(words.flags.get("session"))
         session.reset()
-        status.say("The conversation is forgotten; settings and costs stay.")
+        kept = "" if session.journal is None else " On the disk it is kept: %alloy tree shows it."
+        status.say(f"The conversation is forgotten; settings and costs stay.{kept}")
 
     def _history(self, words: Words) -> None:
-        session = self.session(words.flags.get("session") or "main")
+        session = self.session(words.flags.get("session"))
         status.show(status.history(session.messages))
 
     def _cost(self, _: Words) -> None:
@@ -303,12 +439,12 @@ class Alloy(Magics):
     def _export(self, words: Words) -> None:
         if not words.arguments:
             raise UsageError("Where to? %alloy export FILE.md or FILE.json")
-        session = self.session(words.flags.get("session") or "main")
+        session = self.session(words.flags.get("session"))
         path = export.write(session, Path(words.arguments[0]).expanduser())
         status.say(f"{len(session.messages)} messages written to {path}.")
 
     def _show_status(self, words: Words) -> None:
-        session = self.session(words.flags.get("session") or "main")
+        session = self.session(words.flags.get("session"))
         status.show(status.of(session, self.approve))
 
 
@@ -319,6 +455,11 @@ def _budget(limit: float, session: Session) -> Budget | None:
     budget = Budget(limit)
     budget.settle(Decimal(0), session.cost)
     return budget
+
+
+def _hint(info: SessionInfo) -> str:
+    turns = f"{info.turns} turn{'s' * (info.turns != 1)}"
+    return f"An earlier conversation is kept ({turns}); %alloy resume goes on with it."
 
 
 def _dollars(text: str) -> Decimal:

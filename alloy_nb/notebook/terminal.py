@@ -33,6 +33,7 @@ class TerminalCanvas:
         *,
         colour: bool = True,
     ) -> None:
+        self.before: Callable[[], object] = lambda: None
         self._transcript = transcript
         self._write = write or _to_stdout
         self._colour = colour
@@ -55,6 +56,7 @@ class TerminalCanvas:
             self._closed = True
 
     def _advance(self, *, final: bool) -> None:
+        self.before()
         for segment in self._transcript.segments:
             if id(segment) in self._written:
                 continue

@@ -179,6 +179,10 @@ class Transcript:
         """Append a line about the run."""
         self._append(NoticeSegment(kind, text))
 
+    def replayed(self) -> None:
+        """Say in the footer that this is an earlier answer, and nothing was paid."""
+        self._label = " · ".join(filter(None, ["replayed, $0", self._label]))
+
     def _end(self, kind: NoticeKind, text: str) -> None:
         self._close_tools()
         self._close_last()

@@ -66,8 +66,13 @@ FLAGS: Sequence[Flag] = (
         "which tools may run in this turn",
         choices=("ask", "read", "all", "none"),
     ),
+    Flag(("--replay",), None, "show the answer that the journal has to just this, if it has one"),
+    Flag(("--replay-only",), None, "the same, and fail where it has none, as for CI"),
+    Flag(("--fresh",), None, "ask anew, whatever the journal has"),
     Flag(("-h", "--help"), None, "show this"),
 )
+
+_ONE = ("session",)
 
 COMMANDS: Sequence[Command] = (
     Command(
@@ -80,6 +85,15 @@ COMMANDS: Sequence[Command] = (
     Command("models", "[WORD]", "list models, and whether there is a key for them", 1),
     Command("approve", "[POLICY]", "show or set which tools may run: ask, read, all, none", 1),
     Command("reset", "", "forget the conversation; settings and costs stay", 0, ("session",)),
+    Command("resume", "[NAME]", "go on with a conversation from before the kernel's start", 1),
+    Command("undo", "", "go back to before the last turn, which is kept on a branch", 0, _ONE),
+    Command("fork", "NAME", "begin a branch of the conversation here, and go on with it", 1, _ONE),
+    Command("use", "NAME", "go on with another branch, or another session", 1, _ONE),
+    Command("tree", "", "list all turns of the session, and its branches", 0, _ONE),
+    Command("sessions", "", "list the conversations that are kept here", 0),
+    Command("search", "WORDS", "find what was said in any of them", 50),
+    Command("sent", "", "show exactly what was sent last", 0, _ONE),
+    Command("forget", "[NAME]", "wipe a session from the disk", 1),
     Command("history", "", "list what was said, a line for each message", 0, ("session",)),
     Command("skills", "", "list the skills; %alloy /NAME WORDS runs one", 0),
     Command("cost", "", "show what this session used and cost", 0),

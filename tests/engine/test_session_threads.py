@@ -10,11 +10,13 @@ import random
 import threading
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import alloy_nb as al
+from alloy_nb.engine.journal import Store
 from alloy_nb.engine.run import Result
 from alloy_nb.errors import SessionError
 from tests.engine.scripted import Scripted, says
@@ -32,9 +34,9 @@ def echo(request: Any) -> list[Any]:
 class Storm:
     """Threads that do random things with one session, and what came of each."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, journal: Path | None) -> None:
         self.models = [Scripted(otherwise=echo, steps=True, name=f"m{n}") for n in range(2)]
-        self.session = al.Session(provider=self.models[0], max_pending=seed % 4)
+        self.session = al.Session(provider=self.models[0], max_pending=seed % 4, journal=journal)
         self.lock = threading.Lock()
         self.chats: list[tuple[str, Result]] = []
         self.accepted: list[tuple[str, str]] = []
@@ -89,8 +91,9 @@ class Storm:
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
-def test_random_interleavings_mix_and_lose_nothing(seed):
-    storm = Storm(seed)
+def test_random_interleavings_mix_and_lose_nothing(seed, tmp_path):
+    journal = tmp_path if seed % 3 == 0 else None
+    storm = Storm(seed, journal)
     responses: list[Any] = []
     runs: list[Any] = []
     heard = threading.Event()
@@ -122,6 +125,9 @@ def test_random_interleavings_mix_and_lose_nothing(seed):
     check_history(storm, [result for _, result in storm.chats + outcomes])
     assert storm.session.health().status == "idle"
     storm.session.stop()
+    if journal is not None and (journal / ".alloy").exists():
+        kept = Store(journal).read(storm.session.id).messages()
+        assert kept == storm.session.messages
 
 
 def check_history(storm: Storm, results: list[Result]) -> None:

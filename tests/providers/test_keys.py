@@ -160,7 +160,7 @@ def test_the_key_comes_out_nowhere(wire, path, records, tmp_path):
         assert_clean("result", repr(result))
         assert_clean("values of the result", [repr(value) for value in result.values()])
         assert_clean("session", repr(session))
-        assert_clean("memory of the session", repr(session._memory))
+        assert_clean("memory of the session", repr(session._history.memory))
         for name in ("a.md", "a.json"):
             assert_clean(name, export.write(session, tmp_path / name).read_text())
         assert_clean("events", [repr(event) for event in log_of(model)])

@@ -7,6 +7,7 @@ import inspect
 import logging
 import weakref
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from alloy_nb.engine.sessions.requests import Request
     from alloy_nb.engine.sessions.session import Session
 
-__all__ = ["Running", "begin", "end", "listen"]
+__all__ = ["Running", "begin", "end", "listen", "stop"]
 
 log = logging.getLogger("alloy_nb")
+
+# How long a session that is stopped waits for its turn to close its connection.
+_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,37 @@ async def end(
             await value
     except (Exception, SystemExit):  # the session ends whatever its owner's function does
         log.exception("on_shutdown of %r failed", session.name)
+
+
+async def stop(session: Session) -> None:
+    """End a session: its turn, what waits, and its right to the journal."""
+    session._turns.check_outside("stopped")
+    with session._lock:
+        stopping, first = session._stopping, session._stopping is None
+        if stopping is None:
+            stopping = session._stopping = Future()
+    if not first:
+        await asyncio.shield(asyncio.wrap_future(stopping))
+        return
+    try:
+        session._turns.clear(f"The session {session.name!r} was stopped.", close=True)
+        session._cancel_turn()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await session._turns.wait(last=True)  # never given back
+        except TimeoutError:
+            log.warning("The turn of %r did not end; it is stopped without", session.name)
+    except BaseException:  # raised again; who stops it once more begins anew
+        with session._lock:
+            session._stopping = None
+        raise
+    finally:
+        stopping.set_result(None)  # before anybody is told, who may stop it too
+    for subscription in session._subscriptions:
+        subscription.close()
+    await end(session, session._told, session.on_shutdown)
+    if session.journal is not None:
+        session.journal.close()
 
 
 def listen(session: Session, topics: str | Iterable[str]) -> list[Subscription]:

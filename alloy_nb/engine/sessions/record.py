@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -29,6 +30,11 @@ from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.messages import Message
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
+
+if TYPE_CHECKING:
+    from alloy_nb.engine.sessions.history import History
+    from alloy_nb.engine.sessions.lifecycle import Running
+    from alloy_nb.engine.sessions.session import Session
 
 __all__ = ["VERSION", "Health", "SessionRecord"]
 
@@ -124,6 +130,41 @@ class Health:
     pending_count: int
     """Requests that wait."""
     max_pending: int
+
+
+def health_of(session: Session, running: Running | None) -> Health:
+    """Return how a session is, with the run under way."""
+    state, last = session._turns, session.results[-1:]
+    return Health(
+        status=state.status,
+        turns=running.run.turn if running else sum(result.turns for result in last),
+        message_count=len(session._messages),
+        usage=session.usage,
+        cost=session.cost,
+        uptime=time.monotonic() - session._made,
+        busy=state.status == "running",
+        pending_count=state.pending,
+        max_pending=session._inbox.limit,
+    )
+
+
+def record_of(session: Session, history: History) -> SessionRecord:
+    """Return a session as a value."""
+    last = history.results[-1:]
+    return SessionRecord(
+        id=session.id,
+        messages=tuple(history.messages),
+        usage=history.usage,
+        cost=history.cost,
+        metadata={
+            "name": session.name,
+            "model": f"{session.provider.name}/{session.provider.model}",
+            "status": last[0].status.value if last else "idle",
+            "turns": last[0].turns if last else 0,
+        },
+        created_at=history.created_at,
+        updated_at=history.updated_at,
+    )
 
 
 class _Head(BaseModel):

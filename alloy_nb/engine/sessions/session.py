@@ -15,18 +15,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import delegation, portal
-from alloy_nb.engine.agent import Prompt, delivering, make_agent
-from alloy_nb.engine.run import Result, Run, RunStatus
-from alloy_nb.engine.sessions import lifecycle, turns
+from alloy_nb.engine.agent import Prompt, delivering, make_agent, message_of
+from alloy_nb.engine.journal import Journal, Kept, Store
+from alloy_nb.engine.run import Result, Run
+from alloy_nb.engine.sessions import branches, keeping, lifecycle, record, turns
 from alloy_nb.engine.sessions.bus import EventBus
+from alloy_nb.engine.sessions.cue import Cue
+from alloy_nb.engine.sessions.keeping import Keeper
 from alloy_nb.engine.sessions.record import Health, SessionRecord, session_id
 from alloy_nb.engine.sessions.requests import AgentResponse, Inbox, Phase, Request
+from alloy_nb.engine.sessions.sent import Sent
 from alloy_nb.engine.window.compaction import window_of
-from alloy_nb.engine.window.conversation import View
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
 from alloy_nb.providers.base import Provider
@@ -44,9 +47,6 @@ log = logging.getLogger("alloy_nb")
 
 _Tell = tuple[Callable[[str], object] | None, Callable[[Event], object] | None]
 
-# How long a session that is stopped waits for its turn to close its connection.
-_STOP_SECONDS = 10.0
-
 
 class Session:
     """A conversation with an agent.
@@ -59,6 +59,8 @@ class Session:
     Args:
         provider: As in `alloy_nb.run`.
         messages: A history to begin with.
+        journal: Where turns are written as they happen: a folder, in which a new session is kept
+            (``.alloy/sessions.db``), or a `Journal`, with whose conversation it goes on.
         name: What it is called in messages and events.
         id: What it is known by, always; the default is ``context["session_id"]``, or else random.
         bus: Where responses are published and `subscribe` is heard; the default is one of its own.
@@ -76,6 +78,7 @@ class Session:
         *,
         provider: str | Provider,
         messages: Iterable[Message] = (),
+        journal: Journal | Path | str | None = None,
         name: str = "main",
         id: str | None = None,  # noqa: A002  # what it is
         bus: EventBus | None = None,
@@ -86,18 +89,13 @@ class Session:
     ) -> None:
         self.agent, _ = make_agent(provider, {**settings, "name": name})
         self.name = name
-        self.id = session_id(id, self.agent.context)
+        self.journal = branches.journal_of(journal, name, id)
+        self.id = self.journal.id if self.journal else session_id(id, self.agent.context)
         self.bus = bus if bus is not None else EventBus()
         self.on_shutdown = on_shutdown
-        self.results: list[Result] = []
-        self._messages = list(messages)
-        self._usage = Usage()
-        self._cost = Cost()
-        self._memory: dict[Any, Any] = {}
-        self._context_tokens: int | None = None
-        self._provider_state: dict[str, Any] | None = None
-        self._view: View | None = None  # what is sent of a conversation that was shortened
-        self._created_at = self._updated_at = datetime.now(UTC)
+        self._history = branches.begun(self.journal, messages)
+        self._keeper: Keeper | None = None
+        self._sent = Sent()
         self._made = time.monotonic()
         self._turns = turns.Turns(name)
         self._inbox = Inbox(
@@ -112,7 +110,7 @@ class Session:
 
     def __repr__(self) -> str:
         model = f"{self.provider.name}/{self.provider.model}"
-        return f"Session({self.name!r}, {model}, {len(self._messages)} messages, {self._cost})"
+        return f"Session({self.name!r}, {model}, {len(self._messages)} messages, {self.cost})"
 
     def __enter__(self) -> Session:
         return self
@@ -137,14 +135,19 @@ class Session:
         return list(self._messages)
 
     @property
+    def results(self) -> list[Result]:
+        """The outcome of each turn since it was made; its `messages` are those that it added."""
+        return self._history.results
+
+    @property
     def usage(self) -> Usage:
         """Tokens of all turns; a reset does not lower them."""
-        return self._usage
+        return self._history.usage
 
     @property
     def cost(self) -> Cost:
         """US dollars of all turns; a reset does not lower them."""
-        return self._cost
+        return self._history.cost
 
     @property
     def context_window(self) -> int | None:
@@ -154,7 +157,7 @@ class Session:
     @property
     def context_tokens(self) -> int | None:
         """Tokens that the last reply read and wrote, or ``None`` before the first."""
-        return self._context_tokens
+        return self._history.context_tokens
 
     @property
     def responses_topic(self) -> str:
@@ -208,12 +211,16 @@ class Session:
 
     @asynccontextmanager
     async def start(
-        self, prompt: Prompt, *, wait: bool = False, **settings: Any
+        self, prompt: Prompt, *, wait: bool = False, cue: Cue | None = None, **settings: Any
     ) -> AsyncIterator[Run]:
         """Begin a turn on the running loop; leaving the block stops it and keeps what it said.
 
+        With a journal the `cue` says where it is asked from: a turn from there is replaced, and
+        one that is asked again may be replayed.
+
         Raises:
-            SessionError: A turn is under way already, and this one is not to wait.
+            SessionError: A turn is under way already, and this one is not to wait; another kernel
+                writes to the session; or it was only to be replayed, and cannot be.
             ConfigError: A setting is wrong; nothing was sent.
         """
         with self._turns.waited_for():
@@ -221,7 +228,7 @@ class Session:
                 await self._turns.wait()
             else:
                 self._turns.take()
-            async with self._turn(prompt, settings) as run:
+            async with self._turn(prompt, settings, cue=cue) as run:
                 yield run
 
     # --- asking and going on ------------------------------------------------------------------
@@ -271,7 +278,7 @@ class Session:
         """
         with self._turns.between():
             self.agent = self.agent.with_settings(provider=provider, **settings)
-            self._provider_state = None  # it belongs to the model that answered so far
+            self._history.provider_state = None  # it belongs to the model that answered so far
 
     def configure(self, **settings: Any) -> None:
         """Change settings from now on, in the words of `alloy_nb.run`.
@@ -306,62 +313,86 @@ class Session:
 
     def health(self) -> Health:
         """Return how the session is; at once, also while it answers."""
-        running = self._running
-        last = self.results[-1:]
-        return Health(
-            status=self._turns.status,
-            turns=running.run.turn if running else sum(result.turns for result in last),
-            message_count=len(self._messages),
-            usage=self._usage,
-            cost=self._cost,
-            uptime=time.monotonic() - self._made,
-            busy=self._turns.status == "running",
-            pending_count=self._turns.pending,
-            max_pending=self._inbox.limit,
-        )
+        return record.health_of(self, self._running)
 
     def export_session(self) -> SessionRecord:
         """Return the session as a value, as it was before the turn under way, if there is one."""
-        last = self.results[-1:]
-        return SessionRecord(
-            id=self.id,
-            messages=tuple(self._messages),
-            usage=self._usage,
-            cost=self._cost,
-            metadata={
-                "name": self.name,
-                "model": f"{self.provider.name}/{self.provider.model}",
-                "status": last[0].status.value if last else "idle",
-                "turns": last[0].turns if last else 0,
-            },
-            created_at=self._created_at,
-            updated_at=self._updated_at,
-        )
+        return record.record_of(self, self._history)
 
     @classmethod
     def restore(
-        cls, record: SessionRecord, *, provider: str | Provider, **settings: Any
+        cls, exported: SessionRecord, *, provider: str | Provider, **settings: Any
     ) -> Session:
         """Go on with an exported session: its id, its history, and what it has used.
 
         The model, the tools and all other settings are those that are given here, and a limit on
         cost counts from here.
         """
-        session = cls(provider=provider, messages=record.messages, id=record.id, **settings)
-        session._usage, session._cost = record.usage, record.cost
-        session._created_at, session._updated_at = record.created_at, record.updated_at
+        session = cls(provider=provider, messages=exported.messages, id=exported.id, **settings)
+        history = session._history
+        history.usage, history.cost = exported.usage, exported.cost
+        history.created_at, history.updated_at = exported.created_at, exported.updated_at
         return session
+
+    @classmethod
+    def resume(
+        cls,
+        which: str | None = None,
+        *,
+        provider: str | Provider,
+        folder: Path | str = ".",
+        **settings: Any,
+    ) -> Session:
+        """Go on with a session of the journal in a folder: the last one, or by its name or id.
+
+        A turn in the middle of which its process ended is kept as far as it was shown.
+
+        Raises:
+            SessionError: There is none, or another process writes to it.
+        """
+        journal = Store(folder).resume(which)
+        return cls(provider=provider, journal=journal, **{"name": journal.name, **settings})
+
+    # --- the journal --------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what happened so far; a face calls it on its loop, before it shows that."""
+        if self._keeper is not None:
+            self._keeper.flush()
+
+    def undo(self) -> Kept:
+        """Go back to before the last turn, and return it; it stays on a branch of its own.
+
+        Raises:
+            SessionError: There is none, there is no journal, or a turn is under way.
+        """
+        with self._turns.between():
+            return branches.undo(self.journal, self._history)
+
+    def fork(self, name: str) -> None:
+        """Begin a branch here and go on with it; raises as `undo`, or where there is one."""
+        with self._turns.between():
+            branches.journaled(self.journal).fork(name)
+
+    def use_branch(self, name: str) -> None:
+        """Go on with another branch of the conversation; raises as `undo`."""
+        with self._turns.between():
+            branches.use(self.journal, self._history, name)
+
+    def sent(self) -> str | None:
+        """Return the last request as it went out, keys masked, or ``None`` before the first."""
+        return self._sent.text()
 
     def stop(self) -> None:
         """End the session: stop its turn, cancel what waits, call `on_shutdown`. Blocks.
 
         What it knows can still be read. A second call does nothing.
         """
-        portal.run_sync(self._stop())
+        portal.run_sync(lifecycle.stop(self))
 
     async def astop(self) -> None:
         """End the session, as `stop`; awaitable in any event loop."""
-        await portal.run_async(self._stop())
+        await portal.run_async(lifecycle.stop(self))
 
     def as_tool(
         self, name: str | None = None, description: str | None = None, **options: Any
@@ -389,13 +420,17 @@ class Session:
 
     @asynccontextmanager
     async def _turn(
-        self, prompt: Prompt, settings: dict[str, Any], request: Request | None = None
+        self,
+        prompt: Prompt,
+        settings: dict[str, Any],
+        request: Request | None = None,
+        cue: Cue | None = None,
     ) -> AsyncIterator[Run]:
         """Run one turn, which was taken by the caller, and give it back."""
         try:
             with self._turns.preparing():
                 await lifecycle.begin(self, self._told)
-            run = self._begin(prompt, settings, request)
+            run = self._begin(prompt, settings, request, cue or Cue())
             try:
                 async with run:
                     yield run
@@ -407,22 +442,21 @@ class Session:
                 self._running = None
             self._turns.release()
 
-    def _begin(self, prompt: Prompt, settings: dict[str, Any], request: Request | None) -> Run:
+    def _begin(
+        self, prompt: Prompt, settings: dict[str, Any], request: Request | None, cue: Cue
+    ) -> Run:
         agent = self.agent.with_settings(**settings)
         context = {**agent.context, "session_id": self.id}
         if request is not None:
             context["request_id"] = request.id
-        agent = replace(agent, context=context)
+        agent = replace(agent, context=context, middleware=(*agent.middleware, self._sent))
+        self._sent.provider = agent.provider
         # The run's task is made with these set; nobody else sees them.
         token = turns.inside.set(self._turns)
         try:
             with delegation.counted_in(self._ledger):
-                run = agent.start(
-                    prompt,
-                    messages=self._messages,
-                    memory=self._memory,
-                    provider_state=self._provider_state,
-                    view=self._view,
+                run, self._keeper = keeping.start(
+                    self.journal, self._history, agent, message_of(prompt), cue=cue
                 )
         finally:
             turns.inside.reset(token)
@@ -434,19 +468,15 @@ class Session:
         return run
 
     def _keep(self, result: Result) -> None:
-        """Take the outcome of a turn into the history."""
-        before = len(self._messages)
-        self._messages = list(result.messages)
-        if result.status is RunStatus.ERROR and len(self._messages) == before + 1:
-            # Nothing came back: asked again, the question must not stand there twice.
-            self._messages.pop()
-        self._usage += result.usage
-        self._cost += result.cost
-        self._context_tokens = result.metadata.get("context_tokens", self._context_tokens)
-        self._provider_state = result.metadata.get("provider_state")
-        self._view = result.view
-        self._updated_at = datetime.now(UTC)
-        self.results.append(result)
+        """Take the outcome of a turn into the history, and into the journal."""
+        new = self._history.keep(result)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.finish(result, new)
+
+    @property
+    def _messages(self) -> list[Message]:
+        return self._history.messages
 
     def _turn_of(self, request: Request) -> AbstractAsyncContextManager[Run]:
         return self._turn(request.prompt, request.settings, request)
@@ -456,33 +486,6 @@ class Session:
         self.bus.publish(self.responses_topic, response)
 
     # --- beginning and end --------------------------------------------------------------------
-
-    async def _stop(self) -> None:
-        self._turns.check_outside("stopped")
-        with self._lock:
-            stopping, first = self._stopping, self._stopping is None
-            if stopping is None:
-                stopping = self._stopping = Future()
-        if not first:
-            await asyncio.shield(asyncio.wrap_future(stopping))
-            return
-        try:
-            self._turns.clear(f"The session {self.name!r} was stopped.", close=True)
-            self._cancel_turn()
-            try:
-                async with asyncio.timeout(_STOP_SECONDS):
-                    await self._turns.wait(last=True)  # never given back
-            except TimeoutError:
-                log.warning("The turn of %r did not end; it is stopped without", self.name)
-        except BaseException:  # raised again; who stops it once more begins anew
-            with self._lock:
-                self._stopping = None
-            raise
-        finally:
-            stopping.set_result(None)  # before anybody is told, who may stop it too
-        for subscription in self._subscriptions:
-            subscription.close()
-        await lifecycle.end(self, self._told, self.on_shutdown)
 
     async def _cancel_and_forget(self) -> None:
         self._turns.check_outside("reset")
@@ -502,13 +505,9 @@ class Session:
             running.cancel()
 
     def _forget(self) -> None:
-        self._messages = []
-        self._memory = {}
-        self._provider_state = None
-        self._view = None
-        self._context_tokens = None
-        self._updated_at = datetime.now(UTC)
-        self.results.clear()
+        if self.journal is not None:
+            self.journal.reset()
+        self._history.forget()
 
 
 async def _outcome(run: Run) -> Result:

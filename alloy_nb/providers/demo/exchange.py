@@ -17,6 +17,8 @@ __all__ = ["Exchange", "Reference", "Result", "read_exchange"]
 TOOL = "python"
 
 _REFERENCE = re.compile(r'<reference name="([^"\n]+)">\n?(.*?)\n?</reference>', re.DOTALL)
+# What the notebook tells the model about itself is no part of the question.
+_KERNEL = re.compile(r"<kernel>.*?</kernel>", re.DOTALL)
 _COLUMN = re.compile(r"^\s+(\S.*?): \S", re.MULTILINE)
 _EXPRESSION = (
     ast.Expression,
@@ -108,7 +110,7 @@ def read_exchange(body: Mapping[str, Any]) -> Exchange:
     messages = [(str(m.get("role")), _blocks(m.get("content"))) for m in body.get("messages", ())]
     asked = [i for i, (role, blocks) in enumerate(messages) if role == "user" and _said(blocks)]
     start = asked[-1] if asked else 0
-    said = _said(messages[start][1]) if messages else ""
+    said = _KERNEL.sub("", _said(messages[start][1])) if messages else ""
     before = [_references(_said(messages[i][1])) for i in asked[:-1]]
     choice = body.get("tool_choice") or {}
     return Exchange(

@@ -1,0 +1,210 @@
+"""The turns of a session as a tree, and its branches.
+
+A branch is a name and the turn it ends with. Every turn lies on some branch: whoever moves a branch
+away from a turn that nothing else leads to leaves a branch there, so that nothing said is lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from alloy_nb.engine.journal.batches import unpack
+from alloy_nb.engine.journal.database import blobs_of
+from alloy_nb.engine.journal.recovery import recovered
+from alloy_nb.engine.journal.rows import Statement, read_message
+from alloy_nb.engine.journal.values import RUNNING, Kept, Node
+from alloy_nb.events import Event
+from alloy_nb.messages import Message
+from alloy_nb.usage import Cost, Usage
+
+__all__ = [
+    "Head",
+    "cost_of",
+    "events_of",
+    "head_of",
+    "kept",
+    "left",
+    "messages_of",
+    "nodes",
+    "pointed",
+    "prompt_of",
+    "turn_with_key",
+    "usage_of",
+]
+
+# A parent lies less deep than its child, also in a damaged file: the walk ends.
+_PATH = """WITH RECURSIVE path (id, parent, depth) AS (
+    SELECT id, parent, depth FROM turns WHERE id = ?
+    UNION ALL
+    SELECT t.id, t.parent, t.depth FROM path JOIN turns AS t
+    ON t.id = path.parent AND t.depth < path.depth
+)"""
+_IDS = f"{_PATH} SELECT id FROM path"  # noqa: S608  # constants
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The turn that a branch ends with, as far as the next turn has to know it."""
+
+    turn: str | None
+    depth: int
+    after: str
+
+
+def head_of(connection: sqlite3.Connection, turn: str | None, *, root: str) -> Head:
+    """Return a branch's end; `root` is the hash of an empty history."""
+    row = connection.execute("SELECT depth, after FROM turns WHERE id = ?", (turn,)).fetchone()
+    return Head(None, 0, root) if row is None else Head(turn, int(row[0]), str(row[1]))
+
+
+def messages_of(connection: sqlite3.Connection, head: str | None) -> list[Message]:
+    """Return the conversation that ends with a turn; one that runs is as it would be recovered."""
+    blob = blobs_of(connection)
+    rows = connection.execute(
+        f"{_PATH} SELECT m.body FROM path JOIN messages AS m ON m.turn = path.id "  # noqa: S608  # constants
+        "ORDER BY path.depth, m.number",
+        (head,),
+    ).fetchall()
+    messages = [m for (body,) in rows if (m := read_message(body, blob)) is not None]
+    row = connection.execute("SELECT status FROM turns WHERE id = ?", (head,)).fetchone()
+    if head is not None and row is not None and row[0] == RUNNING:
+        messages += recovered(prompt_of(connection, head), events_of(connection, head))
+    return messages
+
+
+def events_of(connection: sqlite3.Connection, turn: str) -> list[Event]:
+    """Return what happened in a turn, as far as it was written."""
+    blob = blobs_of(connection)
+    rows = connection.execute(
+        "SELECT body FROM events WHERE turn = ? ORDER BY number", (turn,)
+    ).fetchall()
+    return [event for (body,) in rows for event in unpack(body, blob)]
+
+
+def prompt_of(connection: sqlite3.Connection, turn: str) -> Message | None:
+    """Return what began a turn."""
+    row = connection.execute("SELECT prompt FROM turns WHERE id = ?", (turn,)).fetchone()
+    return None if row is None or row[0] is None else read_message(row[0], blobs_of(connection))
+
+
+def kept(connection: sqlite3.Connection, turn: str) -> Kept | None:
+    """Return a turn with what it added."""
+    row = connection.execute(
+        "SELECT key, model, status, usage, cost FROM turns WHERE id = ?", (turn,)
+    ).fetchone()
+    if row is None:
+        return None
+    blob = blobs_of(connection)
+    bodies = connection.execute(
+        "SELECT body FROM messages WHERE turn = ? ORDER BY number", (turn,)
+    ).fetchall()
+    return Kept(
+        id=turn,
+        key=row[0],
+        prompt=prompt_of(connection, turn),
+        messages=tuple(m for (body,) in bodies if (m := read_message(body, blob)) is not None),
+        model=row[1],
+        status=row[2],
+        usage=usage_of(row[3]),
+        cost=cost_of(row[4]),
+    )
+
+
+def turn_with_key(connection: sqlite3.Connection, head: str | None, key: str) -> str | None:
+    """Return the newest turn with this key in the conversation that ends with `head`."""
+    row = connection.execute("SELECT session FROM turns WHERE id = ?", (head,)).fetchone()
+    if row is None:
+        return None
+    wanted = connection.execute(
+        "SELECT id FROM turns WHERE session = ? AND key = ?", (row[0], key)
+    ).fetchall()
+    if not wanted:  # a new cell: the way to the beginning is not walked
+        return None
+    among = {turn for (turn,) in wanted}
+    path = connection.execute(_IDS, (head,))
+    return next((turn for (turn,) in path if turn in among), None)
+
+
+def nodes(connection: sqlite3.Connection, session: str, head: str | None) -> list[Node]:
+    """Return all turns of a session in the order in which they began."""
+    current = {turn for (turn,) in connection.execute(_IDS, (head,))}
+    branches: dict[str, list[str]] = {}
+    for name, end in connection.execute(
+        "SELECT name, head FROM branches WHERE session = ? ORDER BY name", (session,)
+    ):
+        branches.setdefault(end, []).append(name)
+    rows = connection.execute(
+        """SELECT id, parent, key, preview, model, status, usage, cost, began, ended
+           FROM turns WHERE session = ? ORDER BY seq""",
+        (session,),
+    )
+    return [
+        Node(
+            *(turn, parent, key, preview, model, status),
+            usage=usage_of(usage),
+            cost=cost_of(cost),
+            began=began,
+            ended=ended,
+            branches=tuple(branches.get(turn, ())),
+            is_current=turn in current,
+        )
+        for turn, parent, key, preview, model, status, usage, cost, began, ended in rows
+    ]
+
+
+# --- moving a branch ----------------------------------------------------------------------------
+
+
+def pointed(session: str, branch: str, turn: str | None) -> Statement:
+    """Return what makes a branch end with a turn, if that is there, and makes the branch too."""
+    return (
+        """INSERT INTO branches VALUES (?, ?, (SELECT id FROM turns WHERE id = ?), 0)
+           ON CONFLICT (session, name) DO UPDATE SET head = excluded.head""",
+        (session, branch, turn),
+    )
+
+
+def left(
+    connection: sqlite3.Connection, session: str, branch: str, turn: str | None
+) -> Iterator[Statement]:
+    """Yield what keeps a turn that a branch is about to leave, if nothing else leads to it."""
+    if turn is None:
+        return
+    child = connection.execute("SELECT 1 FROM turns WHERE parent = ? LIMIT 1", (turn,)).fetchone()
+    names = dict(
+        connection.execute("SELECT name, head FROM branches WHERE session = ?", (session,))
+    )
+    others = (end for name, end in names.items() if name != branch)
+    if child is None and turn not in others:
+        yield (
+            "INSERT INTO branches VALUES (?, ?, ?, 1)",
+            (session, _free_name(branch, names), turn),
+        )
+
+
+def _free_name(branch: str, names: Iterable[str]) -> str:
+    stem, _, number = branch.rpartition("-")
+    stem = stem if stem and number.isdigit() else branch
+    taken, count = set(names), 2
+    while f"{stem}-{count}" in taken:
+        count += 1
+    return f"{stem}-{count}"
+
+
+def usage_of(text: Any) -> Usage:
+    """Read what was used; unreadable is unreported."""
+    try:
+        return Usage.model_validate_json(text)
+    except ValueError:
+        return Usage(unreported=1)
+
+
+def cost_of(text: Any) -> Cost:
+    """Read what it cost; unreadable is unknown."""
+    try:
+        return Cost.model_validate_json(text)
+    except ValueError:
+        return Cost.unknown()

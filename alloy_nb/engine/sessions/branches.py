@@ -1,0 +1,83 @@
+"""Where a session stands in its journal, and how it gets elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from alloy_nb.engine.journal import Journal, Kept, Store
+from alloy_nb.engine.sessions.history import History
+from alloy_nb.errors import ConfigError, SessionError
+from alloy_nb.messages import Message
+
+__all__ = ["begun", "journal_of", "journaled", "replaced", "undo", "use"]
+
+
+def journal_of(
+    given: Journal | Path | str | None, name: str, session_id: str | None
+) -> Journal | None:
+    """Return the journal that a session was given, or a new one in a folder."""
+    if given is None or isinstance(given, Journal):
+        return given
+    if not isinstance(given, (str, Path)):
+        raise ConfigError(f"journal must be a folder or a Journal, not {given!r}.")
+    return Store(given).new(name, session_id=session_id)
+
+
+def begun(journal: Journal | None, messages: Iterable[Message]) -> History:
+    """Return what a session begins with.
+
+    Raises:
+        ConfigError: There are two histories to begin with.
+        SessionError: The journal cannot be read.
+    """
+    history = History(messages)
+    if journal is None or journal.head is None:
+        return history
+    if history.messages:
+        raise ConfigError("messages= and a journal that has a conversation: give one of them.")
+    history.load(journal)
+    history.usage, history.cost = journal.usage, journal.cost
+    return history
+
+
+def journaled(journal: Journal | None) -> Journal:
+    """Return the journal.
+
+    Raises:
+        SessionError: There is none.
+    """
+    if journal is None:
+        raise SessionError(
+            'This conversation is not kept in a journal, and has no branches. Give journal=".", or '
+            "in a notebook %config Alloy.journal = 'on', and begin a new one."
+        )
+    return journal
+
+
+def undo(journal: Journal | None, history: History) -> Kept:
+    """Go back to before the last turn."""
+    undone = journaled(journal).undo()
+    history.load(journaled(journal))
+    return undone
+
+
+def use(journal: Journal | None, history: History, name: str) -> None:
+    """Go on with another branch."""
+    journaled(journal).use(name)
+    history.load(journaled(journal))
+
+
+def replaced(journal: Journal, history: History, key: str) -> str | None:
+    """Go back to before the turn with a key; return what a person is told, if there was one."""
+    if not key:
+        return None
+    before, length = set(journal.branches()), len(history.messages)
+    if journal.replace(key) is None:
+        return None
+    history.load(journal)
+    if len(history.messages) == length:
+        return None  # it had failed, and nothing was said
+    kept = sorted(set(journal.branches()) - before)
+    where = f"the branch {kept[0]}" if kept else "another branch"
+    return f"Asked again: what this cell said before, and all after it, is kept on {where}."

@@ -1,0 +1,85 @@
+"""What a session knows from its turns, and what goes along with its next request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from alloy_nb.engine.run import Result, RunStatus
+from alloy_nb.engine.window.conversation import View
+from alloy_nb.messages import Message
+from alloy_nb.usage import Cost, Usage
+
+if TYPE_CHECKING:
+    from alloy_nb.engine.journal import Journal
+
+__all__ = ["History"]
+
+
+class History:
+    """The conversation of a session: `keep` takes a turn in, `load` goes elsewhere in the journal.
+
+    `usage` and `cost` are of all turns; forgetting the conversation does not lower them.
+    """
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self.messages = list(messages)
+        self.results: list[Result] = []
+        self.usage = Usage()
+        self.cost = Cost()
+        self.memory: dict[Any, Any] = {}
+        self.context_tokens: int | None = None
+        self.provider_state: dict[str, Any] | None = None
+        self.view: View | None = None  # what is sent of a conversation that was shortened
+        self.created_at = self.updated_at = datetime.now(UTC)
+
+    def keep(self, result: Result) -> list[Message]:
+        """Take the outcome of a turn in, and return the messages that it added."""
+        before = len(self.messages)
+        self.messages = list(result.messages)
+        if result.status is RunStatus.ERROR and len(self.messages) == before + 1:
+            # Nothing came back: asked again, the question must not stand there twice.
+            self.messages.pop()
+        self.usage += result.usage
+        self.cost += result.cost
+        self.context_tokens = result.metadata.get("context_tokens", self.context_tokens)
+        self.provider_state = result.metadata.get("provider_state")
+        self.view = result.view
+        self.updated_at = datetime.now(UTC)
+        # A whole conversation for each of its turns would be the square of it.
+        self.results.append(result.replace(messages=result.messages[before:]))
+        return self.messages[before:]
+
+    def forget(self) -> None:
+        """Begin with nothing."""
+        self._stand([], None)
+        self.results.clear()
+
+    def load(self, journal: Journal) -> None:
+        """Stand where the journal stands.
+
+        Raises:
+            SessionError: It cannot be read.
+        """
+        self._stand(journal.messages(), view_of(journal))
+
+    def _stand(self, messages: list[Message], view: View | None) -> None:
+        self.messages, self.view = messages, view
+        self.memory = {}
+        self.provider_state = None
+        self.context_tokens = None
+        self.updated_at = datetime.now(UTC)
+
+
+def view_of(journal: Journal) -> View | None:
+    """Return what is sent in the place of a conversation that was shortened, as it was kept."""
+    kept = journal.view()
+    if kept is None:
+        return None
+    try:
+        return View.model_validate(kept)
+    except ValidationError:  # the whole conversation can be sent instead
+        return None
