@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -18,10 +16,11 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
+from alloy_nb.markup.markdown import MARK, Document, escape_text, mark, safe_url
+from alloy_nb.markup.pictures import described, embedded
+from alloy_nb.markup.plain import clean, one_line, settled
+from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.messages import Citation, Image
-from alloy_nb.notebook.markdown import MARK, Document, escape_text, mark, safe_url
-from alloy_nb.notebook.plain import clean, one_line, settled
-from alloy_nb.notebook.rewrite import entities, fence
 from alloy_nb.notebook.segments import (
     FooterSegment,
     NoticeKind,
@@ -54,14 +53,6 @@ _ALERT = (
 _LINES = 20
 _CHARS = 4000
 _LIVE_THINKING = 1000
-# Larger pictures would make the notebook slow to open and to save; the tool's own result has them.
-_IMAGE_BYTES = 4_000_000
-_SIGNATURES = {
-    "image/png": b"\x89PNG\r\n\x1a\n",
-    "image/jpeg": b"\xff\xd8\xff",
-    "image/gif": b"GIF8",
-    "image/webp": b"RIFF",
-}
 _SIGNS: dict[ToolState, str] = {
     "pending": "…",
     "approval": "? waits for you",
@@ -379,22 +370,11 @@ def _pre(text: str, style: str = _WRAP) -> str:
 
 def _picture(image: Image) -> tuple[str, str]:
     """Return a picture that a tool made, as HTML and in words; no HTML if it is not one."""
-    data = "".join((image.data or "").split())
-    kind = image.media_type
-    words = f"[image: {one_line(kind, 40)}, {max(1, len(data) * 3 // 4096)} kB]"
-    if not _is_picture(kind, data):
-        return "", words if data else "[image: not shown]"
-    source = f"data:{kind};base64,{data}"
+    words = described(image)
+    source = embedded(image)
+    if source is None:
+        return "", words
     return f'<img src="{source}" alt="picture made by the tool" style="max-width:100%">', words
-
-
-def _is_picture(kind: str, data: str) -> bool:
-    if kind not in _SIGNATURES or not 0 < len(data) <= _IMAGE_BYTES:
-        return False
-    try:
-        return base64.b64decode(data, validate=True).startswith(_SIGNATURES[kind])
-    except (binascii.Error, ValueError):
-        return False
 
 
 # --- lines --------------------------------------------------------------------------------------
