@@ -43,6 +43,9 @@ from alloy_nb.tools import bash, edit, read, write
 
 __all__ = ["Alloy"]
 
+# Longer conversations take seconds to write.
+_MANY_MESSAGES = 2_000
+
 
 @magics_class
 class Alloy(Magics):
@@ -181,20 +184,23 @@ class Alloy(Magics):
     def session(self, name: str = "main") -> Session:
         """Return the conversation of this name, begun when it is first used."""
         if name not in self.sessions:
-            model, effort = split_effort(self.model)
-            self.sessions[name] = Session(
-                provider=self._chosen or (provider(model) if model else default_provider()),
-                name=name,
-                tools=[python_tool(self.shell), read, write, edit, bash],
-                system_prompt=self.system_prompt,
-                context_discovery=self.context_discovery,
-                max_turns=self.max_turns,
-                tool_timeout=self.tool_timeout,
-                effort=effort or self.effort or None,
-                max_cost=self.max_cost or None,
-                cache=self.cache or None,
-            )
+            self.sessions[name] = Session(**self._session_settings(name))
         return self.sessions[name]
+
+    def _session_settings(self, name: str) -> dict[str, Any]:
+        model, effort = split_effort(self.model)
+        return {
+            "provider": self._chosen or (provider(model) if model else default_provider()),
+            "name": name,
+            "tools": [python_tool(self.shell), read, write, edit, bash],
+            "system_prompt": self.system_prompt,
+            "context_discovery": self.context_discovery,
+            "max_turns": self.max_turns,
+            "tool_timeout": self.tool_timeout,
+            "effort": effort or self.effort or None,
+            "max_cost": self.max_cost or None,
+            "cache": self.cache or None,
+        }
 
     def _provider(self, model: str, base_url: str | None) -> Provider:
         if not model:
@@ -255,6 +261,7 @@ class Alloy(Magics):
             "skills": lambda _: status.show(status.skill_rows(skills())),
             "cost": self._cost,
             "export": self._export,
+            "import": self._import,
             "help": lambda _: status.say(usage()),
         }
 
@@ -302,10 +309,38 @@ class Alloy(Magics):
 
     def _export(self, words: Words) -> None:
         if not words.arguments:
-            raise UsageError("Where to? %alloy export FILE.md or FILE.json")
+            raise UsageError(f"Where to? %alloy export FILE{', '.join(export.ENDINGS)}")
         session = self.session(words.flags.get("session") or "main")
-        path = export.write(session, Path(words.arguments[0]).expanduser())
-        status.say(f"{len(session.messages)} messages written to {path}.")
+        path, count = Path(words.arguments[0]).expanduser(), len(session.messages)
+        if count > _MANY_MESSAGES:
+            status.say(f"Writing {count:,} messages …")
+        session.export(path, force="force" in words.flags)
+        status.say(f"{count} messages written to {path}.")
+
+    def _import(self, words: Words) -> None:
+        """Put an exported conversation in the place of one of this notebook, with its settings."""
+        if not words.arguments:
+            raise UsageError("What? %alloy import FILE.json")
+        path, name = Path(words.arguments[0]).expanduser(), words.flags.get("session") or "main"
+        before = self.sessions.get(name)
+        if before is not None and before.messages and "force" not in words.flags:
+            raise UsageError(
+                f"The conversation {name} has {len(before.messages)} messages. Put the file beside "
+                "it with -s NAME, or in its place with --force."
+            )
+        record = export.read(path)
+        settings = self._session_settings(name)
+        if before is not None:
+            settings["provider"] = before.provider
+        session = Session.restore(record, **settings)
+        if before is not None:
+            before.stop()
+        self.sessions[name] = session
+        answering = f"{session.provider.name}/{session.provider.model}"
+        status.say(
+            f"{len(session.messages)} messages of {path} are in {name} now; {answering} answers "
+            "from here on, with the tools and settings of this notebook."
+        )
 
     def _show_status(self, words: Words) -> None:
         session = self.session(words.flags.get("session") or "main")

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
-from alloy_nb.markup.markdown import MARK, Document, escape_text, mark, safe_url
+from alloy_nb.markup.markdown import MARK, Document, escape_text, safe_url
+from alloy_nb.markup.marks import plain_marks, with_marks
 from alloy_nb.markup.pictures import described, embedded
 from alloy_nb.markup.plain import clean, one_line, settled
 from alloy_nb.markup.rewrite import entities, fence
@@ -148,10 +148,10 @@ def render_text(
         live: Whether more is coming: then the last word is held back, being perhaps half a key.
     """
     text = settled(text) if live else text
-    marked, loose = _with_marks(text, references)
+    marked, loose = with_marks(text, [(r.number, r.end) for r in references])
     links = {r.number: r.citation.url for r in references}
     document = Document(marked, links)
-    plain = re.sub(f"{MARK}([0-9]+){MARK}", r"[\1]", marked)
+    plain = plain_marks(marked)
     bundle = Bundle(
         clean(document.html()), "" if live else clean(document.markdown()), plain.rstrip("\n")
     )
@@ -159,42 +159,9 @@ def render_text(
         return bundle
     listed = {r.number: r.citation for r in sources}
     # Where a number has no place in the text and no list follows, the link stands below the text.
-    listed.update({r.number: r.citation for r in loose if r.number not in listed})
+    missing = loose - listed.keys()
+    listed.update({r.number: r.citation for r in references if r.number in missing})
     return _listed(bundle, sorted(listed.items())) if listed else bundle
-
-
-def _with_marks(text: str, references: Sequence[Reference]) -> tuple[str, list[Reference]]:
-    """Return clean text with a mark for each citation, and the citations without a place."""
-    cleaned = clean(text.replace(MARK, ""))
-    changed = cleaned != text
-    loose: list[Reference] = []
-    places: dict[int, list[int]] = {}
-    for reference in references:
-        end = reference.end
-        if end is None or end < 0:
-            loose.append(reference)
-            continue
-        if changed:
-            end = len(clean(text[:end].replace(MARK, "")))
-        place = _place(cleaned, min(end, len(cleaned)))
-        if place is None:
-            loose.append(reference)
-        elif reference.number not in places.setdefault(place, []):
-            places[place].append(reference.number)
-    pieces: list[str] = []
-    start = 0
-    for place in sorted(places):
-        pieces += [cleaned[start:place], *(mark(number) for number in sorted(places[place]))]
-        start = place
-    return "".join([*pieces, cleaned[start:]]), loose
-
-
-def _place(text: str, end: int) -> int | None:
-    """Return where a mark may stand at or before `end`: never where it would break a block."""
-    while end > 0 and text[end - 1] in " \t\n|":
-        end -= 1
-    line = text[text.rfind("\n", 0, end) + 1 : end].strip()
-    return end if re.search(r"\w", line) and not re.match(r"```|~~~", line) else None
 
 
 def _listed(bundle: Bundle, citations: Sequence[tuple[int, Citation]]) -> Bundle:

@@ -6,21 +6,23 @@ import asyncio
 import inspect
 import logging
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.sessions.bus import Subscription
+from alloy_nb.engine.sessions.record import TurnRecord
 from alloy_nb.errors import AlloyError, Halted, SessionError
 
 if TYPE_CHECKING:
     from alloy_nb.engine.middleware.base import Middleware
-    from alloy_nb.engine.run import Run
+    from alloy_nb.engine.run import Result, Run
     from alloy_nb.engine.sessions.requests import Request
     from alloy_nb.engine.sessions.session import Session
 
-__all__ = ["Running", "begin", "end", "listen"]
+__all__ = ["Running", "begin", "described", "end", "listen", "outcome", "turn_record"]
 
 log = logging.getLogger("alloy_nb")
 
@@ -111,3 +113,38 @@ def _heard(session: Session, topic: str, item: object) -> None:
         session.send_message(item)
     except AlloyError as error:
         log.warning("%r drops what came on %r: %s", session.name, topic, error)
+
+
+def described(session: Session, log: Sequence[TurnRecord]) -> dict[str, Any]:
+    """Return what a record says of a session besides its messages and counts."""
+    last = log[-1] if log else None
+    return {
+        "name": session.name,
+        "model": f"{session.provider.name}/{session.provider.model}",
+        "status": last.status if last else "idle",
+        "turns": last.replies if last else 0,
+    }
+
+
+async def outcome(run: Run) -> Result:
+    """Return what a run came to, however it is ended."""
+    try:
+        return await run.result()
+    except asyncio.CancelledError:
+        # A second cancellation, while the run was ending from the first, must not lose the turn.
+        return await run.result()
+
+
+def turn_record(result: Result, *, first: int, end: int) -> TurnRecord:
+    """Return what is kept of a result beside its messages, which begin at `first`."""
+    return TurnRecord(
+        first=first,
+        count=max(0, end - first),
+        replies=result.turns,
+        status=result.status.value,
+        error=result.error,
+        at=datetime.now(UTC),
+        seconds=round(result.seconds, 3),
+        usage=result.usage,
+        cost=result.cost,
+    )

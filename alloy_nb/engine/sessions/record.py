@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -30,13 +31,37 @@ from alloy_nb.messages import Message
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
 
-__all__ = ["VERSION", "Health", "SessionRecord"]
+__all__ = ["VERSION", "Health", "SessionRecord", "TurnRecord", "session_id"]
 
 VERSION = 1
 # A longer conversation than any model reads, with pictures.
 MAX_BYTES = 64_000_000
+# Far more than a person says: a file of nothing but empty messages would take minutes to read.
+MAX_MESSAGES = 200_000
+MAX_OBJECTS = 2_000_000
+MAX_AMOUNT = 10**15
 # Also a topic, and the name of what is stored.
 ID = r"[A-Za-z0-9_.:@-]{1,128}"
+
+
+class TurnRecord(BaseModel):
+    """What is known of one turn besides what was said.
+
+    `first` and `count` are the place of its messages in the conversation, `replies` how many of
+    them the model made, `status` how it ended, and `at` when.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    first: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0)]
+    replies: int = 0
+    status: Annotated[str, StringConstraints(max_length=40)]
+    error: str | None = None
+    at: AwareDatetime
+    seconds: float = 0.0
+    usage: Usage
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +76,7 @@ class SessionRecord:
         metadata: What else is known: name, status, turns, model.
         created_at: When the session was made.
         updated_at: When it last changed.
+        turns: What each turn used and cost, as far as it is known.
     """
 
     id: str
@@ -60,6 +86,7 @@ class SessionRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    turns: tuple[TurnRecord, ...] = ()
 
     def to_json(self) -> str:
         """Return the record as JSON text, with every known key masked."""
@@ -73,8 +100,10 @@ class SessionRecord:
             cost=self.cost,
             metadata=dict(self.metadata),
             messages=self.messages,
+            turns=self.turns,
         )
-        values = shape.model_dump(mode="json", exclude_none=True)
+        # Also what is ``None``: an argument that is null is not one that is missing.
+        values = shape.model_dump(mode="json")
         text = redact(json.dumps(values, ensure_ascii=False, indent=1))
         # Half a character, as a person may paste it, is none in UTF-8.
         return text.encode("utf-8", "replace").decode()
@@ -97,6 +126,7 @@ class SessionRecord:
             shape = _Shape.model_validate_json(data)
         except ValidationError as error:
             raise SessionError(f"This is no session that can be read: {_where(error)}.") from None
+        _check_counts(shape)
         return cls(
             id=shape.id,
             messages=shape.messages,
@@ -105,6 +135,7 @@ class SessionRecord:
             metadata=shape.metadata,
             created_at=shape.created_at,
             updated_at=shape.updated_at,
+            turns=shape.turns,
         )
 
 
@@ -144,7 +175,8 @@ class _Shape(BaseModel):
     usage: Usage
     cost: Cost
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    messages: tuple[Message, ...]
+    messages: Annotated[tuple[Message, ...], Field(max_length=MAX_MESSAGES)]
+    turns: Annotated[tuple[TurnRecord, ...], Field(max_length=MAX_MESSAGES)] = ()
 
 
 def session_id(given: str | None, context: Mapping[str, Any]) -> str:
@@ -173,7 +205,22 @@ def _bytes(text: str | bytes, limit: int) -> bytes:
             f"This session has {len(data):,} bytes, and at most {limit:,} are read. Raise "
             "max_bytes if you trust it."
         )
+    if data.count(b"{") > MAX_OBJECTS:
+        raise SessionError(
+            f"This session has more than {MAX_OBJECTS:,} objects, which no conversation has."
+        )
     return data
+
+
+def _check_counts(shape: _Shape) -> None:
+    """Refuse amounts that nobody can have spent: written out, one may take a million digits."""
+    costs = [shape.cost, *(turn.cost for turn in shape.turns)]
+    usages = [shape.usage, *(turn.usage for turn in shape.turns)]
+    amounts: list[Any] = [cost.known for cost in costs]
+    amounts += [value for usage in usages for value in vars(usage).values()]
+    numbers = [value for value in amounts if isinstance(value, (int, Decimal))]
+    if not all(0 <= number < MAX_AMOUNT for number in numbers):
+        raise SessionError("This is no session that can be read: what it used or cost is absurd.")
 
 
 def _where(error: ValidationError) -> str:

@@ -16,14 +16,15 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine import delegation, portal
+from alloy_nb.engine import delegation, export, portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent
 from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.engine.sessions import lifecycle, turns
 from alloy_nb.engine.sessions.bus import EventBus
-from alloy_nb.engine.sessions.record import Health, SessionRecord, session_id
+from alloy_nb.engine.sessions.record import Health, SessionRecord, TurnRecord, session_id
 from alloy_nb.engine.sessions.requests import AgentResponse, Inbox, Phase, Request
 from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.engine.window.conversation import View
@@ -91,11 +92,11 @@ class Session:
         self.on_shutdown = on_shutdown
         self.results: list[Result] = []
         self._messages = list(messages)
-        self._usage = Usage()
-        self._cost = Cost()
+        self._usage, self._cost = Usage(), Cost()
         self._memory: dict[Any, Any] = {}
         self._context_tokens: int | None = None
         self._provider_state: dict[str, Any] | None = None
+        self._log: list[TurnRecord] = []
         self._view: View | None = None  # what is sent of a conversation that was shortened
         self._created_at = self._updated_at = datetime.now(UTC)
         self._made = time.monotonic()
@@ -322,21 +323,20 @@ class Session:
 
     def export_session(self) -> SessionRecord:
         """Return the session as a value, as it was before the turn under way, if there is one."""
-        last = self.results[-1:]
         return SessionRecord(
             id=self.id,
             messages=tuple(self._messages),
             usage=self._usage,
             cost=self._cost,
-            metadata={
-                "name": self.name,
-                "model": f"{self.provider.name}/{self.provider.model}",
-                "status": last[0].status.value if last else "idle",
-                "turns": last[0].turns if last else 0,
-            },
+            metadata=lifecycle.described(self, self._log),
             created_at=self._created_at,
             updated_at=self._updated_at,
+            turns=tuple(self._log),
         )
+
+    def export(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write it to ``.md``, ``.html``, ``.json``, ``.ipynb`` or ``.py``; see `engine.export`."""
+        return export.write(self, Path(path), force=force)
 
     @classmethod
     def restore(
@@ -350,7 +350,15 @@ class Session:
         session = cls(provider=provider, messages=record.messages, id=record.id, **settings)
         session._usage, session._cost = record.usage, record.cost
         session._created_at, session._updated_at = record.created_at, record.updated_at
+        session._log = list(record.turns)
         return session
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, provider: str | Provider, **settings: Any) -> Session:
+        """Go on with a ``.json`` of `export`, as `restore` does; a bad one is a `SessionError`."""
+        record = export.read(Path(path))
+        settings = {"name": export.name_in(record), **settings}
+        return cls.restore(record, provider=provider, **settings)
 
     def stop(self) -> None:
         """End the session: stop its turn, cancel what waits, call `on_shutdown`. Blocks.
@@ -401,7 +409,7 @@ class Session:
                     yield run
             finally:
                 # However the turn ended, what was said and what was spent is kept.
-                self._keep(await _outcome(run))
+                self._keep(await lifecycle.outcome(run))
         finally:
             with self._lock:
                 self._running = None
@@ -440,6 +448,7 @@ class Session:
         if result.status is RunStatus.ERROR and len(self._messages) == before + 1:
             # Nothing came back: asked again, the question must not stand there twice.
             self._messages.pop()
+        self._log.append(lifecycle.turn_record(result, first=before, end=len(self._messages)))
         self._usage += result.usage
         self._cost += result.cost
         self._context_tokens = result.metadata.get("context_tokens", self._context_tokens)
@@ -452,8 +461,7 @@ class Session:
         return self._turn(request.prompt, request.settings, request)
 
     def _publish(self, request_id: str, result: Result, phase: Phase) -> None:
-        response = AgentResponse(self.id, request_id, result, phase)
-        self.bus.publish(self.responses_topic, response)
+        self.bus.publish(self.responses_topic, AgentResponse(self.id, request_id, result, phase))
 
     # --- beginning and end --------------------------------------------------------------------
 
@@ -502,18 +510,7 @@ class Session:
             running.cancel()
 
     def _forget(self) -> None:
-        self._messages = []
-        self._memory = {}
-        self._provider_state = None
-        self._view = None
-        self._context_tokens = None
+        self._messages, self._log, self._memory = [], [], {}
+        self._provider_state = self._view = self._context_tokens = None
         self._updated_at = datetime.now(UTC)
         self.results.clear()
-
-
-async def _outcome(run: Run) -> Result:
-    try:
-        return await run.result()
-    except asyncio.CancelledError:
-        # A second cancellation, while the run was ending from the first, must not lose the turn.
-        return await run.result()
