@@ -36,9 +36,13 @@ from alloy_nb.messages import (
     ToolCall,
     ToolResult,
 )
+from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
 
 __all__ = ["Noted", "Part", "Said", "Source", "Story", "Thought", "Turn", "Used", "story_of"]
+
+# Of one argument or result; tools cut their results far below this.
+_MOST_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,8 @@ class Thought:
 class Used:
     """A call of a tool and what it answered; `failed` is ``None`` where there is no answer.
 
-    `asked` is the arguments to be read; `code` is the text of a call that ran Python.
+    `asked` is the arguments to be read; `code` is the text of a call that ran Python, if all of it
+    can be seen.
     """
 
     name: str
@@ -152,7 +157,7 @@ def story_of(record: SessionRecord) -> Story:
     """Tell what a record holds."""
     teller = _Teller()
     starts, known = _starts(record)
-    ends = [*starts[1:], len(record.messages)]
+    ends = [*starts, len(record.messages)][1:]
     turns = tuple(
         teller.turn(number, record.messages[first:end], known.get(first))
         for number, (first, end) in enumerate(zip(starts, ends, strict=True), 1)
@@ -358,8 +363,15 @@ def _used(call: ToolCall, result: ToolResult | None) -> Used:
         images=tuple(p for p in result.content if isinstance(p, Image)) if result else (),
         failed=result.is_error if result else None,
         server=call.server,
-        code=clean(str(code)) if ran_python else None,
+        code=_code(str(code)) if ran_python else None,
     )
+
+
+def _code(code: str) -> str | None:
+    """Return code with keys masked, or ``None`` where it holds what nobody sees."""
+    plain = code.replace("\r\n", "\n")
+    shown = clean(plain)
+    return shown if shown == redact(plain) else None
 
 
 def _shown(result: ToolResult | None) -> str:
@@ -367,21 +379,29 @@ def _shown(result: ToolResult | None) -> str:
         return ""
     files = [p for p in result.content if isinstance(p, Document)]
     named = [f"[document: {one_line(f.title or f.media_type)}]" for f in files]
-    return clean("\n".join([*([result.text] if result.text else []), *named]))
+    return _read("\n".join([*([result.text] if result.text else []), *named]))
+
+
+def _read(text: str) -> str:
+    """Return what a tool was given or gave, clean, and as much of it as anybody reads."""
+    missing = len(text) - _MOST_CHARACTERS
+    if missing <= 0:
+        return clean(text)
+    return f"{clean(text[:_MOST_CHARACTERS])}\n… {missing:,} more characters are in the .json"
 
 
 def _asked(call: ToolCall) -> str:
     """Return the arguments to be read: text with line breaks as such, the rest as JSON."""
     if call.invalid is not None:
-        return clean(call.invalid)
+        return _read(call.invalid)
     values = list(call.input.items())
     if len(values) == 1 and isinstance(values[0][1], str):
-        return clean(values[0][1])  # code or a command needs no label
+        return _read(values[0][1])  # code or a command needs no label
     lines = []
     for key, value in values:
         text = value if isinstance(value, str) else _json(value)
         lines.append(f"{key}:\n{text}" if "\n" in text else f"{key}: {text}")
-    return clean("\n".join(lines))
+    return _read("\n".join(lines))
 
 
 def _json(value: Any) -> str:

@@ -36,9 +36,10 @@ __all__ = ["VERSION", "Health", "SessionRecord", "TurnRecord", "session_id"]
 VERSION = 1
 # A longer conversation than any model reads, with pictures.
 MAX_BYTES = 64_000_000
-# Far more than a person says: a file of nothing but empty messages would take minutes to read.
-MAX_MESSAGES = 200_000
-MAX_OBJECTS = 2_000_000
+# Far more than a person says, and as much as is read within seconds.
+MAX_MESSAGES = 100_000
+MAX_OBJECTS = 400_000
+MAX_LISTS = 5_000_000
 MAX_AMOUNT = 10**15
 # Also a topic, and the name of what is stored.
 ID = r"[A-Za-z0-9_.:@-]{1,128}"
@@ -205,9 +206,12 @@ def _bytes(text: str | bytes, limit: int) -> bytes:
             f"This session has {len(data):,} bytes, and at most {limit:,} are read. Raise "
             "max_bytes if you trust it."
         )
-    if data.count(b"{") > MAX_OBJECTS:
+    # Within a text few braces are followed so: there, a quotation mark is escaped.
+    objects = sum(map(data.count, (b'{"', b"{}", b"{ ", b"{\n", b"{\r", b"{\t")))
+    if objects > MAX_OBJECTS or data.count(b"[") > MAX_LISTS:
         raise SessionError(
-            f"This session has more than {MAX_OBJECTS:,} objects, which no conversation has."
+            f"This session has more than {MAX_OBJECTS:,} objects, or {MAX_LISTS:,} lists: that is "
+            "no conversation."
         )
     return data
 
