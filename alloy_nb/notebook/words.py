@@ -87,7 +87,7 @@ COMMANDS: Sequence[Command] = (
     Command(
         "export",
         "FILE",
-        "write the conversation to FILE.md, .html, .json, .ipynb or .py",
+        "write the conversation: FILE.md, .html, .json, .ipynb or .py",
         1,
         ("session", "force"),
     ),

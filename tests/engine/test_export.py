@@ -39,9 +39,9 @@ from alloy_nb.messages import (
 from alloy_nb.usage import Cost, Usage
 from tests.engine.scripted import Scripted, says
 from tests.engine.told import BROKEN, CODE, COMMAND, KEY, PLOT, PNG, told_session
-from tests.notebook.hostile import CONTROL, HALVES, PAYLOADS, as_jupyterlab, offences
+from tests.notebook.hostile import CONTROL, PAYLOADS, as_jupyterlab, offences
 
-HOSTILE = {**PAYLOADS, **HALVES, **CONTROL}
+HOSTILE = {**PAYLOADS, **CONTROL}
 MOMENT = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 

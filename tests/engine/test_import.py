@@ -20,7 +20,7 @@ import pytest
 
 import alloy_nb as al
 from alloy_nb.engine import export
-from alloy_nb.engine.sessions.record import MAX_MESSAGES, MAX_OBJECTS, SessionRecord
+from alloy_nb.engine.sessions.record import MAX_LISTS, MAX_MESSAGES, MAX_OBJECTS, SessionRecord
 from alloy_nb.errors import SessionError
 from alloy_nb.markup.plain import clean
 from tests.engine.scripted import Scripted, says
@@ -220,9 +220,14 @@ EVIL: dict[str, Callable[[random.Random], bytes]] = {
         + _times("{}", 2_100_000)
         + "]}}]}"
     ),
-    "four million lists": lambda _: _filled(
+    "as many lists as are read": lambda _: _filled(
         '{"role":"user","content":[{"type":"opaque","vendor":"x","raw":{"a":['
-        + _times("[]", 4_900_000)
+        + _times("[]", MAX_LISTS - 100)
+        + "]}}]}"
+    ),
+    "ten million lists": lambda _: _filled(
+        '{"role":"user","content":[{"type":"opaque","vendor":"x","raw":{"a":['
+        + _times("[]", 10_000_000)
         + "]}}]}"
     ),
     "as many blocks as are read": lambda _: _filled(

@@ -27,7 +27,18 @@ from pydantic import (
 )
 
 from alloy_nb.errors import ConfigError, SessionError
-from alloy_nb.messages import Message
+from alloy_nb.messages import (
+    Citation,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Origin,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
 
@@ -39,7 +50,7 @@ MAX_BYTES = 64_000_000
 # Far more than a person says, and as much as is read within seconds.
 MAX_MESSAGES = 100_000
 MAX_OBJECTS = 400_000
-MAX_LISTS = 5_000_000
+MAX_LISTS = 2_000_000
 MAX_AMOUNT = 10**15
 # Also a topic, and the name of what is stored.
 ID = r"[A-Za-z0-9_.:@-]{1,128}"
@@ -105,7 +116,9 @@ class SessionRecord:
         )
         # Also what is ``None``: an argument that is null is not one that is missing.
         values = shape.model_dump(mode="json")
-        text = redact(json.dumps(values, ensure_ascii=False, indent=1))
+        text = json.dumps(values, ensure_ascii=False, indent=1)
+        if redact(text) != text:
+            text = json.dumps(_masked(values), ensure_ascii=False, indent=1)
         # Half a character, as a person may paste it, is none in UTF-8.
         return text.encode("utf-8", "replace").decode()
 
@@ -194,6 +207,30 @@ def session_id(given: str | None, context: Mapping[str, Any]) -> str:
             f"{chosen!r} cannot be a session's id: use up to 128 letters, digits and _ . : @ -"
         )
     return chosen
+
+
+# What has one of a few values: a password that is a word must not make a file that none can read.
+_WORDS = frozenset({"format", "kind", "role", "stop", "type"})
+_MODELS = (_Shape, TurnRecord, Usage, Cost, Message, Citation, Origin)
+_BLOCKS = (Text, Thinking, ToolCall, ToolResult, Image, Document, Opaque)
+_NAMES = frozenset(name for model in (*_MODELS, *_BLOCKS) for name in model.model_fields)
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    """Return a value with each text in it masked; a picture may look like a key by chance."""
+    if isinstance(value, str):
+        return value if name in _WORDS else redact(value)
+    if isinstance(value, list):
+        return [_masked(item, name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    media = value.get("type") in ("image", "document") and "media_type" in value
+    return {
+        redact(key) if key not in _NAMES else key: item
+        if media and key == "data"
+        else _masked(item, key)
+        for key, item in value.items()
+    }
 
 
 def _bytes(text: str | bytes, limit: int) -> bytes:
