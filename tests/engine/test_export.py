@@ -448,6 +448,26 @@ def test_code_that_failed_or_never_answered_is_no_cell_to_run(failed):
     assert [cell["cell_type"] for cell in book["cells"]] == ["markdown", "markdown"]
 
 
+def ran_python(code: str) -> SessionRecord:
+    call = ToolCall(id="1", name="python", input={"code": code})
+    return record_of(user("q"), assistant(call), user(ToolResult(call_id="1")))
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\u202e", "\U000e0041"])
+def test_code_that_hides_something_is_no_cell_to_run(hidden):
+    record = ran_python(f"x = 'a{hidden}b'")
+    book = json.loads(export.as_text(record, ".ipynb"))
+    assert [cell["cell_type"] for cell in book["cells"]] == ["markdown", "markdown"]
+    assert only_comments(export.as_text(record, ".py"))
+
+
+def test_a_key_in_code_is_masked_and_the_code_is_still_a_cell(monkeypatch):
+    monkeypatch.setenv("TOLD_API_KEY", KEY)
+    record = ran_python(f"key = '{KEY}'\r\nx = 1")
+    code = [c for c in json.loads(export.as_text(record, ".ipynb"))["cells"] if "outputs" in c]
+    assert [cell["source"] for cell in code] == ["key = '***'\nx = 1"]
+
+
 # --- .py -------------------------------------------------------------------------------------
 
 
