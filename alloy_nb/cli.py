@@ -311,7 +311,7 @@ class _Writer:
 
     def write(self, text: str) -> None:
         """Write all of it but an unfinished word."""
-        from alloy_nb.notebook.plain import settled
+        from alloy_nb.markup.plain import settled
 
         text = self._held + text
         ready = settled(text)
@@ -326,7 +326,7 @@ class _Writer:
             self._say("\n")
 
     def _say(self, text: str) -> None:
-        from alloy_nb.notebook.plain import clean
+        from alloy_nb.markup.plain import clean
 
         if text := clean(text):
             self._last = text[-1]
@@ -341,7 +341,7 @@ class _Writer:
 
 
 def _tell(text: str) -> None:
-    from alloy_nb.notebook.plain import clean
+    from alloy_nb.markup.plain import clean
 
     encoding = sys.stderr.encoding or "utf-8"
     print(clean(text).encode(encoding, "replace").decode(encoding), file=sys.stderr, flush=True)
@@ -349,7 +349,7 @@ def _tell(text: str) -> None:
 
 def _show_event(writer: _Writer, event: Event) -> None:
     from alloy_nb.events import RetryScheduled, ToolFinished, TurnFinished
-    from alloy_nb.notebook.plain import one_line
+    from alloy_nb.markup.plain import one_line
 
     match event.body:
         case TurnFinished():

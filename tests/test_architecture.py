@@ -18,7 +18,7 @@ import alloy_nb
 ROOT = Path(alloy_nb.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # A room may use what stands to its left.
-ROOMS = ("vocabulary", "providers", "engine", "tools", "analysis", "notebook")
+ROOMS = ("vocabulary", "markup", "providers", "engine", "tools", "analysis", "notebook")
 VOCABULARY = {"messages", "events", "usage", "errors", "secrets"}
 FACES = {"IPython", "ipywidgets", "anywidget", "nest_asyncio", "nest_asyncio2"}
 WIRES = ("anthropic", "chat", "responses", "gemini", "xai", "codex")

@@ -19,9 +19,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from alloy_nb.markup.plain import clean
 from alloy_nb.notebook.blocks import join
 from alloy_nb.notebook.flow import Flow, Group
-from alloy_nb.notebook.plain import clean
 from alloy_nb.notebook.render import Bundle, combine, render, render_phase, render_text
 from alloy_nb.notebook.segments import (
     FooterSegment,

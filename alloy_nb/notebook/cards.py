@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from alloy_nb.notebook.plain import clean
+from alloy_nb.markup.plain import clean
+from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.notebook.render import Bundle, render_text
-from alloy_nb.notebook.rewrite import entities, fence
 
 __all__ = ["publish_table", "publish_text", "table"]
 

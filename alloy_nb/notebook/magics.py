@@ -26,6 +26,7 @@ from alloy_nb.engine.journal import Journal, SessionInfo
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.cue import Cue, Replay
+from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import from_words, skills
 from alloy_nb.engine.window.compaction import window_of
@@ -47,6 +48,9 @@ from alloy_nb.providers.base import EFFORTS, Provider
 from alloy_nb.tools import bash, edit, read, write
 
 __all__ = ["Alloy"]
+
+# Longer conversations take seconds to write.
+_MANY_MESSAGES = 2_000
 
 
 @magics_class
@@ -286,7 +290,7 @@ class Alloy(Magics):
 
     def _journal(self, name: str, *, replay: bool) -> Journal | None:
         """Return what keeps a conversation that begins: the earlier one, where it is to go on."""
-        if self.journal == "off" or (self.journal == "auto" and not hasattr(self.shell, "kernel")):
+        if not self._is_kept():
             return None
         is_open = {session.id for session in self.sessions.values()}
         if replay or self.resume == "auto":
@@ -301,6 +305,9 @@ class Alloy(Magics):
                     self._said.append(_hint(info))
         return self.archive.new(name)
 
+    def _is_kept(self) -> bool:
+        return self.journal == "on" or (self.journal == "auto" and hasattr(self.shell, "kernel"))
+
     def _resumed(self, session: Session) -> None:
         self._aged.add(session.id)
         lost = self.lost(session)
@@ -310,22 +317,25 @@ class Alloy(Magics):
             f"is fresh.{gone}"
         )
 
-    def _begun(self, name: str, journal: Journal | None) -> Session:
+    def _begun(
+        self, name: str, journal: Journal | None, record: SessionRecord | None = None
+    ) -> Session:
         model, effort = split_effort(self.model)
-        session = Session(
-            provider=self._chosen or (provider(model) if model else default_provider()),
-            name=name,
-            journal=journal,
-            tools=[python_tool(self.shell), read, write, edit, bash],
-            system_prompt=self.system_prompt,
-            context_discovery=self.context_discovery,
-            max_turns=self.max_turns,
-            tool_timeout=self.tool_timeout,
-            effort=effort or self.effort or None,
-            max_cost=self.max_cost or None,
-            cache=self.cache or None,
-        )
-        if self.max_cost:
+        settings: dict[str, Any] = {
+            "provider": self._chosen or (provider(model) if model else default_provider()),
+            "name": name,
+            "journal": journal,
+            "tools": [python_tool(self.shell), read, write, edit, bash],
+            "system_prompt": self.system_prompt,
+            "context_discovery": self.context_discovery,
+            "max_turns": self.max_turns,
+            "tool_timeout": self.tool_timeout,
+            "effort": effort or self.effort or None,
+            "max_cost": self.max_cost or None,
+            "cache": self.cache or None,
+        }
+        session = Session(**settings) if record is None else Session.restore(record, **settings)
+        if self.max_cost and record is None:  # what was spent elsewhere does not count here
             session.configure(budget=_budget(self.max_cost, session))
         return session
 
@@ -390,6 +400,7 @@ class Alloy(Magics):
             "cost": self._cost,
             **session_words.commands(self),
             "export": self._export,
+            "import": self._import,
             "help": lambda _: status.say(usage()),
         }
 
@@ -438,10 +449,37 @@ class Alloy(Magics):
 
     def _export(self, words: Words) -> None:
         if not words.arguments:
-            raise UsageError("Where to? %alloy export FILE.md or FILE.json")
+            raise UsageError(f"Where to? %alloy export FILE{', '.join(export.ENDINGS)}")
         session = self.session(words.flags.get("session"))
-        path = export.write(session, Path(words.arguments[0]).expanduser())
-        status.say(f"{len(session.messages)} messages written to {path}.")
+        path, count = Path(words.arguments[0]).expanduser(), len(session.messages)
+        if count > _MANY_MESSAGES:
+            status.say(f"Writing {count:,} messages …")
+        session.export(path, force="force" in words.flags)
+        status.say(f"{count} messages written to {path}.")
+
+    def _import(self, words: Words) -> None:
+        """Put an exported conversation in the place of one of this notebook, with its settings."""
+        if not words.arguments:
+            raise UsageError("What? %alloy import FILE.json")
+        path = Path(words.arguments[0]).expanduser()
+        name = words.flags.get("session") or self.current
+        before = self.sessions.get(name)
+        if before is not None and before.messages and "force" not in words.flags:
+            raise UsageError(
+                f"The conversation {name} has {len(before.messages)} messages. Put the file beside "
+                "it with -s NAME, or in its place with --force."
+            )
+        record = export.read(path)
+        session = self._begun(name, self.archive.new(name) if self._is_kept() else None, record)
+        if before is not None:
+            session.set_model(before.provider)
+            before.stop()
+        self.sessions[name] = session
+        answering = f"{session.provider.name}/{session.provider.model}"
+        status.say(
+            f"{len(session.messages)} messages of {path} are in {name} now; {answering} answers "
+            "from here on, with the tools and settings of this notebook."
+        )
 
     def _show_status(self, words: Words) -> None:
         session = self.session(words.flags.get("session"))

@@ -9,19 +9,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
+from alloy_nb.markup.markdown import MARK, Document, escape_text, safe_url
+from alloy_nb.markup.marks import plain_marks, with_marks
+from alloy_nb.markup.pictures import described, embedded
+from alloy_nb.markup.plain import clean, one_line, settled
+from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.messages import Citation, Image
-from alloy_nb.notebook.markdown import MARK, Document, escape_text, mark, safe_url
-from alloy_nb.notebook.plain import clean, one_line, settled
-from alloy_nb.notebook.rewrite import entities, fence
 from alloy_nb.notebook.segments import (
     FooterSegment,
     NoticeKind,
@@ -54,14 +53,6 @@ _ALERT = (
 _LINES = 20
 _CHARS = 4000
 _LIVE_THINKING = 1000
-# Larger pictures would make the notebook slow to open and to save; the tool's own result has them.
-_IMAGE_BYTES = 4_000_000
-_SIGNATURES = {
-    "image/png": b"\x89PNG\r\n\x1a\n",
-    "image/jpeg": b"\xff\xd8\xff",
-    "image/gif": b"GIF8",
-    "image/webp": b"RIFF",
-}
 _SIGNS: dict[ToolState, str] = {
     "pending": "…",
     "approval": "? waits for you",
@@ -157,10 +148,10 @@ def render_text(
         live: Whether more is coming: then the last word is held back, being perhaps half a key.
     """
     text = settled(text) if live else text
-    marked, loose = _with_marks(text, references)
+    marked, loose = with_marks(text, [(r.number, r.end) for r in references])
     links = {r.number: r.citation.url for r in references}
     document = Document(marked, links)
-    plain = re.sub(f"{MARK}([0-9]+){MARK}", r"[\1]", marked)
+    plain = plain_marks(marked)
     bundle = Bundle(
         clean(document.html()), "" if live else clean(document.markdown()), plain.rstrip("\n")
     )
@@ -168,42 +159,9 @@ def render_text(
         return bundle
     listed = {r.number: r.citation for r in sources}
     # Where a number has no place in the text and no list follows, the link stands below the text.
-    listed.update({r.number: r.citation for r in loose if r.number not in listed})
+    missing = loose - listed.keys()
+    listed.update({r.number: r.citation for r in references if r.number in missing})
     return _listed(bundle, sorted(listed.items())) if listed else bundle
-
-
-def _with_marks(text: str, references: Sequence[Reference]) -> tuple[str, list[Reference]]:
-    """Return clean text with a mark for each citation, and the citations without a place."""
-    cleaned = clean(text.replace(MARK, ""))
-    changed = cleaned != text
-    loose: list[Reference] = []
-    places: dict[int, list[int]] = {}
-    for reference in references:
-        end = reference.end
-        if end is None or end < 0:
-            loose.append(reference)
-            continue
-        if changed:
-            end = len(clean(text[:end].replace(MARK, "")))
-        place = _place(cleaned, min(end, len(cleaned)))
-        if place is None:
-            loose.append(reference)
-        elif reference.number not in places.setdefault(place, []):
-            places[place].append(reference.number)
-    pieces: list[str] = []
-    start = 0
-    for place in sorted(places):
-        pieces += [cleaned[start:place], *(mark(number) for number in sorted(places[place]))]
-        start = place
-    return "".join([*pieces, cleaned[start:]]), loose
-
-
-def _place(text: str, end: int) -> int | None:
-    """Return where a mark may stand at or before `end`: never where it would break a block."""
-    while end > 0 and text[end - 1] in " \t\n|":
-        end -= 1
-    line = text[text.rfind("\n", 0, end) + 1 : end].strip()
-    return end if re.search(r"\w", line) and not re.match(r"```|~~~", line) else None
 
 
 def _listed(bundle: Bundle, citations: Sequence[tuple[int, Citation]]) -> Bundle:
@@ -379,22 +337,11 @@ def _pre(text: str, style: str = _WRAP) -> str:
 
 def _picture(image: Image) -> tuple[str, str]:
     """Return a picture that a tool made, as HTML and in words; no HTML if it is not one."""
-    data = "".join((image.data or "").split())
-    kind = image.media_type
-    words = f"[image: {one_line(kind, 40)}, {max(1, len(data) * 3 // 4096)} kB]"
-    if not _is_picture(kind, data):
-        return "", words if data else "[image: not shown]"
-    source = f"data:{kind};base64,{data}"
+    words = described(image)
+    source = embedded(image)
+    if source is None:
+        return "", words
     return f'<img src="{source}" alt="picture made by the tool" style="max-width:100%">', words
-
-
-def _is_picture(kind: str, data: str) -> bool:
-    if kind not in _SIGNATURES or not 0 < len(data) <= _IMAGE_BYTES:
-        return False
-    try:
-        return base64.b64decode(data, validate=True).startswith(_SIGNATURES[kind])
-    except (binascii.Error, ValueError):
-        return False
 
 
 # --- lines --------------------------------------------------------------------------------------

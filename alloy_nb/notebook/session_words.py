@@ -11,9 +11,9 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.journal import Journal, Node
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import SessionError
+from alloy_nb.markup.plain import one_line
 from alloy_nb.notebook import status
 from alloy_nb.notebook.archive import Archive
-from alloy_nb.notebook.plain import one_line
 from alloy_nb.notebook.words import Words
 
 __all__ = ["Desk", "commands"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import Skill
+from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Block, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.notebook.cards import publish_table, publish_text
-from alloy_nb.notebook.plain import one_line
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from alloy_nb.notebook.plain import clean, settled
+from alloy_nb.markup.plain import clean, settled
 from alloy_nb.notebook.render import render, render_text
 from alloy_nb.notebook.segments import Segment, TextSegment, ThinkingSegment, is_done
 from alloy_nb.notebook.transcript import Transcript

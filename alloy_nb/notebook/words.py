@@ -69,6 +69,7 @@ FLAGS: Sequence[Flag] = (
     Flag(("--replay",), None, "show the answer that the journal has to just this, if it has one"),
     Flag(("--replay-only",), None, "the same, and fail where it has none, as for CI"),
     Flag(("--fresh",), None, "ask anew, whatever the journal has"),
+    Flag(("--force",), None, "replace what is there; for export and import"),
     Flag(("-h", "--help"), None, "show this"),
 )
 
@@ -97,7 +98,20 @@ COMMANDS: Sequence[Command] = (
     Command("history", "", "list what was said, a line for each message", 0, ("session",)),
     Command("skills", "", "list the skills; %alloy /NAME WORDS runs one", 0),
     Command("cost", "", "show what this session used and cost", 0),
-    Command("export", "FILE", "write the conversation to FILE.md or FILE.json", 1, ("session",)),
+    Command(
+        "export",
+        "FILE",
+        "write the conversation: FILE.md, .html, .json, .ipynb or .py",
+        1,
+        ("session", "force"),
+    ),
+    Command(
+        "import",
+        "FILE",
+        "go on with a conversation that was exported to FILE.json",
+        1,
+        ("session", "force"),
+    ),
     Command("help", "", "show this", 0),
 )
 _BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
@@ -131,11 +145,13 @@ def parse(line: str, *, cell: str | None = None) -> Words:
     """
     flags, rest, forced = _flags(line)
     if cell is not None:
+        _check_prompt(flags)
         prompt = f"{rest}\n{cell}" if rest else cell
         return Words(flags, prompt=prompt.removesuffix("\n"))
     first = _WORD.match(rest)
     if not forced and first is not None and first[0] in _COMMANDS:
         return _command(_COMMANDS[first[0]], rest[first.end() :], flags)
+    _check_prompt(flags)
     return Words(flags, prompt=rest)
 
 
@@ -199,6 +215,11 @@ def _checked_command(command: Command, words: tuple[str, ...], flags: dict[str, 
             name = next(f.names[-1] for f in FLAGS if f.key == key)
             raise UsageError(f"{name} means nothing to %alloy {command.name}. See %alloy help.")
     return Words(flags, command=command.name, arguments=words)
+
+
+def _check_prompt(flags: dict[str, Any]) -> None:
+    if "force" in flags:
+        raise UsageError("--force means nothing to a prompt. See %alloy help.")
 
 
 def _flags(line: str) -> tuple[dict[str, Any], str, bool]:

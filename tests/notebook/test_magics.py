@@ -323,7 +323,8 @@ def test_settings_reach_the_session_that_is_open(cell, shell):
         ("%alloy reset everything", "%alloy -- reset everything"),
         ("%alloy --think hihg hi", "Did you mean high?"),
         ("%alloy approve yes", "use one of ask, read, all, none"),
-        ("%alloy export", "Where to?"),
+        ("%alloy export", "Where to? %alloy export FILE.md, .html, .json, .ipynb, .py"),
+        ("%alloy import", "What? %alloy import FILE.json"),
         ("%alloy --max-cost much hi", "give US dollars"),
         ("%alloy --max-cost -1 hi", "cannot be"),
         ("%alloy --base-url http://x hi", "--base-url needs a model"),
@@ -442,6 +443,66 @@ def test_the_export_as_json_is_json(cell, tmp_path):
     cell("%alloy hello")
     cell(f"%alloy export {tmp_path / 'talk.json'}")
     assert json.loads((tmp_path / "talk.json").read_text())
+
+
+@pytest.mark.parametrize("ending", [".html", ".ipynb", ".py"])
+def test_each_ending_is_a_form(cell, tmp_path, ending):
+    cell("%alloy hello")
+    path = tmp_path / f"talk{ending}"
+    assert cell(f"%alloy export {path}").ok
+    assert cell(f"%alloy export {path}").ok  # run again, as Run All does
+    assert "hello" in path.read_text()
+
+
+def test_an_export_over_another_file_wants_force(cell, tmp_path):
+    cell("%alloy hello")
+    path = tmp_path / "report.md"
+    path.write_text("mine")
+    assert "replace it with --force" in usage_error(cell(f"%alloy export {path}"))
+    assert path.read_text() == "mine"
+    assert cell(f"%alloy export --force {path}").ok
+    assert "hello" in path.read_text()
+
+
+def test_an_imported_conversation_goes_on_with_this_notebook_s_settings(cell, shell, tmp_path):
+    cell("%alloy hello")
+    path = tmp_path / "talk.json"
+    cell(f"%alloy export {path}")
+    said = magics(shell).sessions["main"].messages
+    ran = cell(f"%alloy import {path} -s again")
+    assert f"2 messages of {path} are in again now; demo/demo answers" in ran.stdout
+    again = magics(shell).sessions["again"]
+    assert again.messages == said
+    assert again.name == "again"
+    assert [tool.name for tool in again.agent.tools] == ["python", "read", "write", "edit", "bash"]
+    assert cell("%alloy -s again and now?").ok
+    assert len(again.messages) == 4
+
+
+def test_an_import_over_a_conversation_wants_force(cell, shell, tmp_path):
+    cell("%alloy hello")
+    path = tmp_path / "talk.json"
+    cell(f"%alloy export {path}")
+    cell("%alloy hello again")
+    assert "The conversation main has 4 messages." in usage_error(cell(f"%alloy import {path}"))
+    assert len(magics(shell).sessions["main"].messages) == 4
+    assert cell(f"%alloy import {path} --force").ok
+    assert len(magics(shell).sessions["main"].messages) == 2
+
+
+def test_a_damaged_import_changes_nothing(cell, shell, tmp_path):
+    cell("%alloy hello")
+    path = tmp_path / "talk.json"
+    path.write_text("{}")
+    told = usage_error(cell(f"%alloy import {path} --force"))
+    assert "no session that can be read" in told
+    assert len(magics(shell).sessions["main"].messages) == 2
+    assert "no such file" in usage_error(cell(f"%alloy import {tmp_path / 'none.json'} --force"))
+
+
+def test_force_means_nothing_to_a_prompt(cell):
+    assert "--force means nothing to a prompt" in usage_error(cell("%alloy --force hello"))
+    assert "--force means nothing to a prompt" in usage_error(cell("%%alloy --force\nhello"))
 
 
 # --- tools -----------------------------------------------------------------------------------

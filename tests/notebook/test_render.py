@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from alloy_nb.markup.markdown import MARK
+from alloy_nb.markup.plain import clean, one_line, settled
 from alloy_nb.messages import Citation, Image
-from alloy_nb.notebook.markdown import MARK
-from alloy_nb.notebook.plain import clean, one_line, settled
 from alloy_nb.notebook.render import Bundle, combine, render, render_phase, render_text
 from alloy_nb.notebook.segments import (
     FooterSegment,

@@ -161,8 +161,9 @@ def test_the_key_comes_out_nowhere(wire, path, records, tmp_path):
         assert_clean("values of the result", [repr(value) for value in result.values()])
         assert_clean("session", repr(session))
         assert_clean("memory of the session", repr(session._history.memory))
-        for name in ("a.md", "a.json"):
-            assert_clean(name, export.write(session, tmp_path / name).read_text())
+        for ending in export.ENDINGS:
+            path = export.write(session, tmp_path / f"a{ending}")
+            assert_clean(ending, path.read_text())
         assert_clean("events", [repr(event) for event in log_of(model)])
         assert all(KEY not in repr(request.body) for request in server.requests)
         assert all(KEY not in request.path for request in server.requests)
@@ -241,8 +242,8 @@ def test_an_export_masks_a_key_that_was_said(tmp_path: Path):
     session = al.Session(provider=Scripted(says(f"your key is {KEY}")))
     al.Anthropic("m", api_key=KEY)  # from here on it is known
     session.chat("what is my key?")
-    for name in ("a.md", "a.json"):
-        assert_clean(name, export.write(session, tmp_path / name).read_text())
+    for ending in export.ENDINGS:
+        assert_clean(ending, export.write(session, tmp_path / f"a{ending}").read_text())
 
 
 def test_a_password_in_an_address_is_not_shown():

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from alloy_nb.engine.journal import past, tree, words, writes
 from alloy_nb.engine.journal.claim import Claim
-from alloy_nb.engine.journal.database import Database, blobs_of
+from alloy_nb.engine.journal.database import Database
 from alloy_nb.engine.journal.outbox import Outbox
 from alloy_nb.engine.journal.recovery import recovered, spent
 from alloy_nb.engine.journal.rows import (
@@ -27,7 +27,6 @@ from alloy_nb.engine.journal.rows import (
     hash_of,
     line,
     preview,
-    read_json,
     safe_settings,
     write_json,
     write_message,
@@ -127,7 +126,15 @@ class Journal:
         Raises:
             SessionError: The file cannot be read.
         """
-        return self._read(lambda file: tree.messages_of(file, self._head.turn))
+        return [message for turn in self.turns() for message in turn.messages]
+
+    def turns(self) -> list[Kept]:
+        """Return the turns of the current branch, the first one first.
+
+        Raises:
+            SessionError: The file cannot be read.
+        """
+        return self._read(lambda file: tree.turns_of(file, self._head.turn))
 
     def events(self, turn: str) -> list[Event]:
         """Return what happened in a turn, pieces that follow each other joined.
@@ -154,17 +161,7 @@ class Journal:
         Raises:
             SessionError: The file cannot be read.
         """
-
-        def work(file: sqlite3.Connection) -> Any:
-            row = file.execute("SELECT view FROM turns WHERE id = ?", (self._head.turn,)).fetchone()
-            if row is None or row[0] is None:
-                return None
-            try:
-                return read_json(row[0], blobs_of(file))
-            except ValueError:  # the whole conversation can be sent instead
-                return None
-
-        return self._read(work)
+        return self._read(lambda file: tree.view_of(file, self._head.turn))
 
     def tree(self) -> list[Node]:
         """Return all turns of the session, in the order in which they began.

@@ -7,14 +7,14 @@ away from a turn that nothing else leads to leaves a branch there, so that nothi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alloy_nb.engine.journal.batches import unpack
 from alloy_nb.engine.journal.database import blobs_of
 from alloy_nb.engine.journal.recovery import recovered
-from alloy_nb.engine.journal.rows import Statement, read_message
+from alloy_nb.engine.journal.rows import Statement, read_json, read_message
 from alloy_nb.engine.journal.values import RUNNING, Kept, Node
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
@@ -27,12 +27,13 @@ __all__ = [
     "head_of",
     "kept",
     "left",
-    "messages_of",
     "nodes",
     "pointed",
     "prompt_of",
     "turn_with_key",
+    "turns_of",
     "usage_of",
+    "view_of",
 ]
 
 # A parent lies less deep than its child, also in a damaged file: the walk ends.
@@ -43,6 +44,9 @@ _PATH = """WITH RECURSIVE path (id, parent, depth) AS (
     ON t.id = path.parent AND t.depth < path.depth
 )"""
 _IDS = f"{_PATH} SELECT id FROM path"  # noqa: S608  # constants
+
+
+_KEPT = "t.id, t.key, t.prompt, t.model, t.status, t.usage, t.cost, t.began, t.ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +64,31 @@ def head_of(connection: sqlite3.Connection, turn: str | None, *, root: str) -> H
     return Head(None, 0, root) if row is None else Head(turn, int(row[0]), str(row[1]))
 
 
-def messages_of(connection: sqlite3.Connection, head: str | None) -> list[Message]:
-    """Return the conversation that ends with a turn; one that runs is as it would be recovered."""
+def turns_of(connection: sqlite3.Connection, head: str | None) -> list[Kept]:
+    """Return the turns of the conversation that ends with `head`, the first one first.
+
+    One that runs is as it would be recovered.
+    """
     blob = blobs_of(connection)
-    rows = connection.execute(
-        f"{_PATH} SELECT m.body FROM path JOIN messages AS m ON m.turn = path.id "  # noqa: S608  # constants
+    said: dict[str, list[Message]] = {}
+    for turn, body in connection.execute(
+        f"{_PATH} SELECT m.turn, m.body FROM path JOIN messages AS m ON m.turn = path.id "  # noqa: S608  # constants
         "ORDER BY path.depth, m.number",
         (head,),
+    ):
+        message = read_message(body, blob)
+        if message is not None:
+            said.setdefault(turn, []).append(message)
+    rows = connection.execute(
+        f"{_PATH} SELECT {_KEPT} FROM path JOIN turns AS t ON t.id = path.id ORDER BY path.depth",  # noqa: S608  # constants
+        (head,),
     ).fetchall()
-    messages = [m for (body,) in rows if (m := read_message(body, blob)) is not None]
-    row = connection.execute("SELECT status FROM turns WHERE id = ?", (head,)).fetchone()
-    if head is not None and row is not None and row[0] == RUNNING:
-        messages += recovered(prompt_of(connection, head), events_of(connection, head))
-    return messages
+    turns = [_kept(row, said.get(row[0], ()), blob) for row in rows]
+    if turns and turns[-1].status == RUNNING:
+        last = turns[-1]
+        messages = recovered(last.prompt, events_of(connection, last.id))
+        turns[-1] = replace(last, messages=(*last.messages, *messages))
+    return turns
 
 
 def events_of(connection: sqlite3.Connection, turn: str) -> list[Event]:
@@ -92,25 +108,26 @@ def prompt_of(connection: sqlite3.Connection, turn: str) -> Message | None:
 
 def kept(connection: sqlite3.Connection, turn: str) -> Kept | None:
     """Return a turn with what it added."""
-    row = connection.execute(
-        "SELECT key, model, status, usage, cost FROM turns WHERE id = ?", (turn,)
-    ).fetchone()
+    row = connection.execute(f"SELECT {_KEPT} FROM turns AS t WHERE id = ?", (turn,)).fetchone()  # noqa: S608  # constants
     if row is None:
         return None
     blob = blobs_of(connection)
     bodies = connection.execute(
         "SELECT body FROM messages WHERE turn = ? ORDER BY number", (turn,)
     ).fetchall()
-    return Kept(
-        id=turn,
-        key=row[0],
-        prompt=prompt_of(connection, turn),
-        messages=tuple(m for (body,) in bodies if (m := read_message(body, blob)) is not None),
-        model=row[1],
-        status=row[2],
-        usage=usage_of(row[3]),
-        cost=cost_of(row[4]),
-    )
+    messages = [m for (body,) in bodies if (m := read_message(body, blob)) is not None]
+    return _kept(row, messages, blob)
+
+
+def view_of(connection: sqlite3.Connection, turn: str | None) -> Any:
+    """Return what a turn kept as its view, or ``None``."""
+    row = connection.execute("SELECT view FROM turns WHERE id = ?", (turn,)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    try:
+        return read_json(row[0], blobs_of(connection))
+    except ValueError:  # the whole conversation can be sent instead
+        return None
 
 
 def turn_with_key(connection: sqlite3.Connection, head: str | None, key: str) -> str | None:
@@ -192,6 +209,24 @@ def _free_name(branch: str, names: Iterable[str]) -> str:
     while f"{stem}-{count}" in taken:
         count += 1
     return f"{stem}-{count}"
+
+
+def _kept(
+    row: Sequence[Any], messages: Iterable[Message], blob: Callable[[str], str | None]
+) -> Kept:
+    turn, key, prompt, model, status, usage, cost, began, ended = row
+    return Kept(
+        id=turn,
+        key=key,
+        prompt=None if prompt is None else read_message(prompt, blob),
+        messages=tuple(messages),
+        model=model,
+        status=status,
+        usage=usage_of(usage),
+        cost=cost_of(cost),
+        began=began,
+        ended=ended,
+    )
 
 
 def usage_of(text: Any) -> Usage:

@@ -61,6 +61,8 @@ class Kept:
     status: str
     usage: Usage
     cost: Cost
+    began: float
+    ended: float | None
 
 
 @dataclass(frozen=True, slots=True)

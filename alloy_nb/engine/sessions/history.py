@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from alloy_nb.engine.run import Result, RunStatus
+from alloy_nb.engine.sessions.record import TurnRecord
 from alloy_nb.engine.window.conversation import View
 from alloy_nb.messages import Message
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.journal import Journal
+    from alloy_nb.engine.journal import Journal, Kept
 
 __all__ = ["History"]
 
@@ -28,6 +29,7 @@ class History:
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self.messages = list(messages)
         self.results: list[Result] = []
+        self.turns: list[TurnRecord] = []
         self.usage = Usage()
         self.cost = Cost()
         self.memory: dict[Any, Any] = {}
@@ -49,13 +51,15 @@ class History:
         self.provider_state = result.metadata.get("provider_state")
         self.view = result.view
         self.updated_at = datetime.now(UTC)
+        new = self.messages[before:]
+        self.turns.append(_turn(result, first=before, count=len(new)))
         # A whole conversation for each of its turns would be the square of it.
         self.results.append(result.replace(messages=result.messages[before:]))
-        return self.messages[before:]
+        return new
 
     def forget(self) -> None:
         """Begin with nothing."""
-        self._stand([], None)
+        self._stand((), None)
         self.results.clear()
 
     def load(self, journal: Journal) -> None:
@@ -64,10 +68,15 @@ class History:
         Raises:
             SessionError: It cannot be read.
         """
-        self._stand(journal.messages(), view_of(journal))
+        self._stand(journal.turns(), view_of(journal))
 
-    def _stand(self, messages: list[Message], view: View | None) -> None:
-        self.messages, self.view = messages, view
+    def _stand(self, turns: Sequence[Kept], view: View | None) -> None:
+        self.messages, self.turns, self.view = [], [], view
+        for kept in turns:
+            # What was handed in is many turns, of which nothing else is known.
+            if kept.prompt is not None:
+                self.turns.append(_turn_kept(kept, first=len(self.messages)))
+            self.messages += kept.messages
         self.memory = {}
         self.provider_state = None
         self.context_tokens = None
@@ -83,3 +92,31 @@ def view_of(journal: Journal) -> View | None:
         return View.model_validate(kept)
     except ValidationError:  # the whole conversation can be sent instead
         return None
+
+
+def _turn(result: Result, *, first: int, count: int) -> TurnRecord:
+    return TurnRecord(
+        first=first,
+        count=count,
+        replies=result.turns,
+        status=result.status.value,
+        error=result.error,
+        at=datetime.now(UTC),
+        seconds=round(result.seconds, 3),
+        usage=result.usage,
+        cost=result.cost,
+    )
+
+
+def _turn_kept(kept: Kept, *, first: int) -> TurnRecord:
+    ended = kept.began if kept.ended is None else kept.ended
+    return TurnRecord(
+        first=first,
+        count=len(kept.messages),
+        replies=sum(message.role == "assistant" for message in kept.messages),
+        status=kept.status,
+        at=datetime.fromtimestamp(ended, UTC),
+        seconds=round(max(0.0, ended - kept.began), 3),
+        usage=kept.usage,
+        cost=kept.cost,
+    )

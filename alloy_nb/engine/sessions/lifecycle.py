@@ -17,11 +17,11 @@ from alloy_nb.errors import AlloyError, Halted, SessionError
 
 if TYPE_CHECKING:
     from alloy_nb.engine.middleware.base import Middleware
-    from alloy_nb.engine.run import Run
+    from alloy_nb.engine.run import Result, Run
     from alloy_nb.engine.sessions.requests import Request
     from alloy_nb.engine.sessions.session import Session
 
-__all__ = ["Running", "begin", "end", "listen", "stop"]
+__all__ = ["Running", "begin", "end", "listen", "outcome", "stop"]
 
 log = logging.getLogger("alloy_nb")
 
@@ -146,3 +146,12 @@ def _heard(session: Session, topic: str, item: object) -> None:
         session.send_message(item)
     except AlloyError as error:
         log.warning("%r drops what came on %r: %s", session.name, topic, error)
+
+
+async def outcome(run: Run) -> Result:
+    """Return what a run came to, however it is ended."""
+    try:
+        return await run.result()
+    except asyncio.CancelledError:
+        # A second cancellation, while the run was ending from the first, must not lose the turn.
+        return await run.result()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
@@ -27,7 +28,18 @@ from pydantic import (
 )
 
 from alloy_nb.errors import ConfigError, SessionError
-from alloy_nb.messages import Message
+from alloy_nb.messages import (
+    Citation,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Origin,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+)
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
 
@@ -36,13 +48,38 @@ if TYPE_CHECKING:
     from alloy_nb.engine.sessions.lifecycle import Running
     from alloy_nb.engine.sessions.session import Session
 
-__all__ = ["VERSION", "Health", "SessionRecord"]
+__all__ = ["VERSION", "Health", "SessionRecord", "TurnRecord", "session_id"]
 
 VERSION = 1
 # A longer conversation than any model reads, with pictures.
 MAX_BYTES = 64_000_000
+# Far more than a person says, and as much as is read within seconds.
+MAX_MESSAGES = 100_000
+MAX_OBJECTS = 400_000
+MAX_LISTS = 2_000_000
+MAX_AMOUNT = 10**15
 # Also a topic, and the name of what is stored.
 ID = r"[A-Za-z0-9_.:@-]{1,128}"
+
+
+class TurnRecord(BaseModel):
+    """What is known of one turn besides what was said.
+
+    `first` and `count` are the place of its messages in the conversation, `replies` how many of
+    them the model made, `status` how it ended, and `at` when.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", defer_build=True)
+
+    first: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0)]
+    replies: int = 0
+    status: Annotated[str, StringConstraints(max_length=40)]
+    error: str | None = None
+    at: AwareDatetime
+    seconds: float = 0.0
+    usage: Usage
+    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +94,7 @@ class SessionRecord:
         metadata: What else is known: name, status, turns, model.
         created_at: When the session was made.
         updated_at: When it last changed.
+        turns: What each turn used and cost, as far as it is known.
     """
 
     id: str
@@ -66,6 +104,7 @@ class SessionRecord:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    turns: tuple[TurnRecord, ...] = ()
 
     def to_json(self) -> str:
         """Return the record as JSON text, with every known key masked."""
@@ -79,9 +118,13 @@ class SessionRecord:
             cost=self.cost,
             metadata=dict(self.metadata),
             messages=self.messages,
+            turns=self.turns,
         )
-        values = shape.model_dump(mode="json", exclude_none=True)
-        text = redact(json.dumps(values, ensure_ascii=False, indent=1))
+        # Also what is ``None``: an argument that is null is not one that is missing.
+        values = shape.model_dump(mode="json")
+        text = json.dumps(values, ensure_ascii=False, indent=1)
+        if redact(text) != text:
+            text = json.dumps(_masked(values), ensure_ascii=False, indent=1)
         # Half a character, as a person may paste it, is none in UTF-8.
         return text.encode("utf-8", "replace").decode()
 
@@ -103,6 +146,7 @@ class SessionRecord:
             shape = _Shape.model_validate_json(data)
         except ValidationError as error:
             raise SessionError(f"This is no session that can be read: {_where(error)}.") from None
+        _check_counts(shape)
         return cls(
             id=shape.id,
             messages=shape.messages,
@@ -111,6 +155,7 @@ class SessionRecord:
             metadata=shape.metadata,
             created_at=shape.created_at,
             updated_at=shape.updated_at,
+            turns=shape.turns,
         )
 
 
@@ -150,7 +195,7 @@ def health_of(session: Session, running: Running | None) -> Health:
 
 def record_of(session: Session, history: History) -> SessionRecord:
     """Return a session as a value."""
-    last = history.results[-1:]
+    last = history.turns[-1] if history.turns else None
     return SessionRecord(
         id=session.id,
         messages=tuple(history.messages),
@@ -159,11 +204,12 @@ def record_of(session: Session, history: History) -> SessionRecord:
         metadata={
             "name": session.name,
             "model": f"{session.provider.name}/{session.provider.model}",
-            "status": last[0].status.value if last else "idle",
-            "turns": last[0].turns if last else 0,
+            "status": last.status if last else "idle",
+            "turns": last.replies if last else 0,
         },
         created_at=history.created_at,
         updated_at=history.updated_at,
+        turns=tuple(history.turns),
     )
 
 
@@ -185,7 +231,8 @@ class _Shape(BaseModel):
     usage: Usage
     cost: Cost
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
-    messages: tuple[Message, ...]
+    messages: Annotated[tuple[Message, ...], Field(max_length=MAX_MESSAGES)]
+    turns: Annotated[tuple[TurnRecord, ...], Field(max_length=MAX_MESSAGES)] = ()
 
 
 def session_id(given: str | None, context: Mapping[str, Any]) -> str:
@@ -204,6 +251,30 @@ def session_id(given: str | None, context: Mapping[str, Any]) -> str:
     return chosen
 
 
+# What has one of a few values: a password that is a word must not make a file that none can read.
+_WORDS = frozenset({"format", "kind", "role", "stop", "type"})
+_MODELS = (_Shape, TurnRecord, Usage, Cost, Message, Citation, Origin)
+_BLOCKS = (Text, Thinking, ToolCall, ToolResult, Image, Document, Opaque)
+_NAMES = frozenset(name for model in (*_MODELS, *_BLOCKS) for name in model.model_fields)
+
+
+def _masked(value: Any, name: str = "") -> Any:
+    """Return a value with each text in it masked; a picture may look like a key by chance."""
+    if isinstance(value, str):
+        return value if name in _WORDS else redact(value)
+    if isinstance(value, list):
+        return [_masked(item, name) for item in value]
+    if not isinstance(value, dict):
+        return value
+    media = value.get("type") in ("image", "document") and "media_type" in value
+    return {
+        redact(key) if key not in _NAMES else key: item
+        if media and key == "data"
+        else _masked(item, key)
+        for key, item in value.items()
+    }
+
+
 def _bytes(text: str | bytes, limit: int) -> bytes:
     try:
         data = text if isinstance(text, bytes) else text.encode()
@@ -214,7 +285,25 @@ def _bytes(text: str | bytes, limit: int) -> bytes:
             f"This session has {len(data):,} bytes, and at most {limit:,} are read. Raise "
             "max_bytes if you trust it."
         )
+    # Within a text few braces are followed so: there, a quotation mark is escaped.
+    objects = sum(map(data.count, (b'{"', b"{}", b"{ ", b"{\n", b"{\r", b"{\t")))
+    if objects > MAX_OBJECTS or data.count(b"[") > MAX_LISTS:
+        raise SessionError(
+            f"This session has more than {MAX_OBJECTS:,} objects, or {MAX_LISTS:,} lists: that is "
+            "no conversation."
+        )
     return data
+
+
+def _check_counts(shape: _Shape) -> None:
+    """Refuse amounts that nobody can have spent: written out, one may take a million digits."""
+    costs = [shape.cost, *(turn.cost for turn in shape.turns)]
+    usages = [shape.usage, *(turn.usage for turn in shape.turns)]
+    amounts: list[Any] = [cost.known for cost in costs]
+    amounts += [value for usage in usages for value in vars(usage).values()]
+    numbers = [value for value in amounts if isinstance(value, (int, Decimal))]
+    if not all(0 <= number < MAX_AMOUNT for number in numbers):
+        raise SessionError("This is no session that can be read: what it used or cost is absurd.")
 
 
 def _where(error: ValidationError) -> str:

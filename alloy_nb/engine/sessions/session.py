@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine import delegation, portal
+from alloy_nb.engine import delegation, export, portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent, message_of
 from alloy_nb.engine.journal import Journal, Kept, Store
 from alloy_nb.engine.run import Result, Run
@@ -193,8 +193,7 @@ class Session:
         **settings: Any,
     ) -> Result:
         """Say something, and call `on_text` with each piece of the answer, on this thread."""
-        tell = (on_text, on_event)
-        return portal.run_sync(self._chat(prompt, settings, tell, wait=wait))
+        return portal.run_sync(self._chat(prompt, settings, (on_text, on_event), wait=wait))
 
     async def astream_chat(
         self,
@@ -206,8 +205,7 @@ class Session:
         **settings: Any,
     ) -> Result:
         """Say something, as `stream_chat`; awaitable in any event loop."""
-        tell = (on_text, on_event)
-        return await portal.run_async(self._chat(prompt, settings, tell, wait=wait))
+        return await portal.run_async(self._chat(prompt, settings, (on_text, on_event), wait=wait))
 
     @asynccontextmanager
     async def start(
@@ -319,6 +317,10 @@ class Session:
         """Return the session as a value, as it was before the turn under way, if there is one."""
         return record.record_of(self, self._history)
 
+    def export(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write it to ``.md``, ``.html``, ``.json``, ``.ipynb`` or ``.py``; see `engine.export`."""
+        return export.write(self, Path(path), force=force)
+
     @classmethod
     def restore(
         cls, exported: SessionRecord, *, provider: str | Provider, **settings: Any
@@ -332,7 +334,15 @@ class Session:
         history = session._history
         history.usage, history.cost = exported.usage, exported.cost
         history.created_at, history.updated_at = exported.created_at, exported.updated_at
+        history.turns = list(exported.turns)
         return session
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, provider: str | Provider, **settings: Any) -> Session:
+        """Go on with a ``.json`` of `export`, as `restore` does; a bad one is a `SessionError`."""
+        exported = export.read(Path(path))
+        named = {"name": export.name_in(exported), **settings}
+        return cls.restore(exported, provider=provider, **named)
 
     @classmethod
     def resume(
@@ -436,7 +446,7 @@ class Session:
                     yield run
             finally:
                 # However the turn ended, what was said and what was spent is kept.
-                self._keep(await _outcome(run))
+                self._keep(await lifecycle.outcome(run))
         finally:
             with self._lock:
                 self._running = None
@@ -482,8 +492,7 @@ class Session:
         return self._turn(request.prompt, request.settings, request)
 
     def _publish(self, request_id: str, result: Result, phase: Phase) -> None:
-        response = AgentResponse(self.id, request_id, result, phase)
-        self.bus.publish(self.responses_topic, response)
+        self.bus.publish(self.responses_topic, AgentResponse(self.id, request_id, result, phase))
 
     # --- beginning and end --------------------------------------------------------------------
 
@@ -508,11 +517,3 @@ class Session:
         if self.journal is not None:
             self.journal.reset()
         self._history.forget()
-
-
-async def _outcome(run: Run) -> Result:
-    try:
-        return await run.result()
-    except asyncio.CancelledError:
-        # A second cancellation, while the run was ending from the first, must not lose the turn.
-        return await run.result()

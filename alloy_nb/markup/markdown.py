@@ -25,7 +25,7 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from alloy_nb.notebook.rewrite import rewrite
+from alloy_nb.markup.rewrite import rewrite
 
 __all__ = ["MARK", "Document", "escape_text", "mark", "safe_url"]
 

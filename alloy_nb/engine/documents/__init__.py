@@ -1,0 +1,1 @@
+"""Documents made of a conversation: one story, told in several forms. Pure."""

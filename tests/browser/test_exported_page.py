@@ -1,0 +1,97 @@
+"""An exported page in Chromium, opened from disk: it asks nobody for anything and is readable."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from alloy_nb.engine import export
+from tests.browser.pages import opened
+from tests.engine.test_export import HOSTILE, hostile_record
+from tests.engine.told import told_session
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+_CONTRAST = """() => {
+    const light = (rgb) => {
+        const part = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+        const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => part(v / 255));
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (!/, 0\\)$/.test(colour)) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    let least = 21;
+    for (const node of document.querySelectorAll("body *")) {
+        if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
+        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
+    }
+    return least;
+}"""
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory) -> Path:
+    return told_session().export(tmp_path_factory.mktemp("page") / "told.html")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_it_opens_from_disk_asks_for_nothing_and_fits(chromium, page_file, scheme, width):
+    with opened(chromium, page_file, width=width, scheme=scheme) as found:
+        page = found.page
+        assert (found.requests, found.errors) == ([], [])
+        assert page.title() == "Sales & margins"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        for summary in page.locator("summary").all():
+            summary.click()
+        assert page.get_by_text("total 45").is_visible()
+        assert page.evaluate(_CONTRAST) >= 4.5
+        assert (found.requests, found.errors) == ([], [])
+
+
+def test_thinking_and_tools_are_folded_until_they_are_opened(chromium, page_file):
+    with opened(chromium, page_file) as found:
+        call = found.page.get_by_text("total 45")
+        assert not call.is_visible()
+        found.page.locator("summary", has_text=re.compile("python")).first.click()
+        assert call.is_visible()
+
+
+def test_hostile_text_does_nothing_in_the_page(chromium, tmp_path):
+    texts = list(HOSTILE.values())
+    path = tmp_path / "hostile.html"
+    for start in range(0, len(texts), 60):
+        record = hostile_record("\n\n".join(texts[start : start + 60]))
+        # Each alone as well: one that opens code would hide those below it.
+        pages = [record, *(hostile_record(text) for text in texts[start : start + 60])]
+        body = "\n".join(_body(export.as_text(each, ".html")) for each in pages)
+        whole = export.as_text(record, ".html")
+        path.write_bytes(whole.replace(_body(whole), body).encode("utf-8", "replace"))
+        with opened(chromium, path) as found:
+            assert (found.requests, found.errors) == ([], [])
+            assert found.page.evaluate("document.scripts.length") == 0
+
+
+def _body(text: str) -> str:
+    return text[text.index("<body>") + 6 : text.index("</body>")]
+
+
+def test_a_script_that_got_in_all_the_same_would_not_run(chromium, tmp_path, page_file):
+    """The policy is the second wall: it holds where escaping would have failed."""
+    text = page_file.read_text()
+    evil = "<script>document.title = 'ran'</script><img src='http://127.0.0.1:9/x.png'>"
+    path = tmp_path / "evil.html"
+    path.write_text(text.replace("<main>", f"<main>{evil}"))
+    with opened(chromium, path) as found:
+        assert found.page.title() == "Sales & margins"
+        assert found.requests == []
+        assert len(found.errors) >= 2  # the browser says what it refused
