@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from alloy_nb.engine.skills import skills
-from alloy_nb.notebook.words import COMMANDS
+from alloy_nb.notebook.grammar import COMMANDS
 
 __all__ = ["Slash", "load_ipython_extension", "unload_ipython_extension"]
 

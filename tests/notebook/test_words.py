@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from alloy_nb.notebook.words import COMMANDS, FLAGS, parse, usage
+from alloy_nb.notebook.grammar import COMMANDS, FLAGS
+from alloy_nb.notebook.words import parse, usage
 
 NAMES = {command.name for command in COMMANDS}
 PROMPTS = [

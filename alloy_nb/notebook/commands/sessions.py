@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 from IPython.core.error import UsageError
 
-from alloy_nb.engine.journal import Journal, Node
+from alloy_nb.engine.journal import Node
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import SessionError
 from alloy_nb.markup.plain import one_line
 from alloy_nb.notebook import status
-from alloy_nb.notebook.archive import Archive
+from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.words import Words
 
-__all__ = ["Desk", "commands"]
+__all__ = ["commands"]
 
 _LINE = 60
-
-
-class Desk(Protocol):
-    """What these words need of the magics."""
-
-    sessions: dict[str, Session]
-    current: str
-    archive: Archive
-
-    def session(self, name: str | None = None) -> Session:
-        """Return the conversation of a name, begun when it is first used."""
-
-    def adopt(self, journal: Journal) -> Session:
-        """Put a conversation from the journal into the place of the one with its name."""
-
-    def lost(self, session: Session) -> list[str]:
-        """Return the names that a conversation knows, and the kernel does not."""
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -51,6 +33,8 @@ def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
         "search": words.search,
         "sent": words.sent,
         "forget": words.forget,
+        "reset": words.reset,
+        "history": words.history,
     }
 
 
@@ -171,6 +155,17 @@ class _SessionWords:
         paths = ", ".join(map(str, left))
         more = f" Damaged files may still hold parts of it: {paths}." if left else ""
         status.say(f"{name} is wiped from the disk.{more}")
+
+    def reset(self, words: Words) -> None:
+        """Forget the conversation."""
+        session = self._session(words)
+        session.reset()
+        kept = "" if session.journal is None else " On the disk it is kept: %alloy tree shows it."
+        status.say(f"The conversation is forgotten; settings and costs stay.{kept}")
+
+    def history(self, words: Words) -> None:
+        """List what was said."""
+        status.show(status.history(self._session(words).messages))
 
     # --- inside -----------------------------------------------------------------------------------
 

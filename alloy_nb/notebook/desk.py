@@ -1,0 +1,236 @@
+"""What a notebook has open: its conversations, and what new ones begin with.
+
+::
+
+    Alloy (traits) ─▶ Desk ◀─ asking.py, commands/*
+                       ├── sessions, the current one
+                       ├── Archive: those on the disk
+                       └── the python tool, its names, what leaves the kernel
+"""
+
+from __future__ import annotations
+
+import contextlib
+from decimal import Decimal
+from typing import Any, Protocol
+
+from alloy_nb.engine.budget import Budget
+from alloy_nb.engine.calls.approval import Policy
+from alloy_nb.engine.journal import Journal, SessionInfo
+from alloy_nb.engine.sessions.record import SessionRecord
+from alloy_nb.engine.sessions.session import Session
+from alloy_nb.errors import AlloyError, ConfigError, SessionError
+from alloy_nb.notebook import fresh, status
+from alloy_nb.notebook.archive import Archive
+from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.place import Places
+from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.providers import default_provider, provider, split_effort
+from alloy_nb.providers.base import Provider
+from alloy_nb.tools import bash, edit, read, write
+
+__all__ = ["Desk", "Settings", "budget_within", "provider_at"]
+
+
+class Settings(Protocol):
+    """The traits of ``%config Alloy`` that are read here."""
+
+    model: str
+    effort: str
+    approve: Policy
+    max_cost: float
+    max_turns: int
+    tool_timeout: float
+    system_prompt: str
+    context_discovery: bool
+    cache: bool
+    journal: str
+    resume: str
+    replay: bool
+
+
+class Desk:
+    """The conversations of one notebook.
+
+    Args:
+        shell: Whose notebook it is.
+        settings: Read when a conversation begins and when something is asked.
+    """
+
+    def __init__(self, shell: Any, settings: Settings) -> None:
+        self.shell = shell
+        self.settings = settings
+        self.sessions: dict[str, Session] = {}
+        self.current = "main"
+        self.archive = Archive(shell, self.tell)
+        self.places = Places(shell)
+        self.drawing: Transcript | None = None
+        self.said: list[str] = []
+        """What the next cell says first."""
+        self.aged: set[str] = set()
+        """Sessions of which the model does not know yet that the kernel is new."""
+        self._chosen: Provider | None = None
+
+    # --- conversations ----------------------------------------------------------------------------
+
+    def session(self, name: str | None = None, *, replay: bool = False) -> Session:
+        """Return the conversation of this name, begun when it is first used."""
+        name = name or self.current
+        if name not in self.sessions:
+            self.sessions[name] = self.begun(name, self._journal(name, replay=replay))
+            journal = self.sessions[name].journal
+            if journal is not None and journal.head is not None:
+                if self.settings.resume == "auto":
+                    self._resumed(self.sessions[name])
+                else:  # it is there for its answers: the notebook begins anew
+                    self.sessions[name].reset()
+        return self.sessions[name]
+
+    def begun(
+        self, name: str, journal: Journal | None, record: SessionRecord | None = None
+    ) -> Session:
+        """Begin a conversation with the notebook's settings, or go on with a recorded one."""
+        wanted = self.settings
+        model, effort = split_effort(wanted.model)
+        settings: dict[str, Any] = {
+            "provider": self._chosen or (provider(model) if model else default_provider()),
+            "name": name,
+            "journal": journal,
+            "tools": [python_tool(self.shell), read, write, edit, bash],
+            "system_prompt": wanted.system_prompt,
+            "context_discovery": wanted.context_discovery,
+            "max_turns": wanted.max_turns,
+            "tool_timeout": wanted.tool_timeout,
+            "effort": effort or wanted.effort or None,
+            "max_cost": wanted.max_cost or None,
+            "cache": wanted.cache or None,
+        }
+        session = Session(**settings) if record is None else Session.restore(record, **settings)
+        if wanted.max_cost and record is None:  # what was spent elsewhere does not count here
+            session.configure(budget=budget_within(wanted.max_cost, session))
+        return session
+
+    def adopt(self, journal: Journal) -> Session:
+        """Put a conversation from the journal into the place of the one with its name."""
+        session = self.begun(journal.name, journal)
+        old = self.sessions.get(journal.name)
+        if old is not None:
+            old.stop()
+        self.sessions[journal.name] = session
+        self.current = journal.name
+        self.aged.add(session.id)
+        return session
+
+    def lost(self, session: Session) -> list[str]:
+        """Return the names that a conversation knows, and the kernel does not."""
+        return fresh.gone(session.messages, self.shell.user_ns)
+
+    def new_journal(self, name: str) -> Journal | None:
+        """Return the journal of a new conversation, or ``None`` where none is kept."""
+        return self.archive.new(name) if self._is_kept() else None
+
+    def close(self) -> None:
+        """Let go of the conversations."""
+        self.sessions.clear()
+        self.archive.close()
+
+    # --- settings ---------------------------------------------------------------------------------
+
+    def set_model(self, spec: str, base_url: str | None, *, named: str | None = None) -> Provider:
+        """Let another model answer from now on: in the session that is named, or in all of them."""
+        sessions = [self.session(named)] if named else list(self.sessions.values())
+        chosen = self._set_model(spec, base_url, sessions)
+        if not named:
+            # Sessions that begin later use the same, at the same address.
+            if base_url is None:
+                with contextlib.suppress(AlloyError):
+                    self.settings.model = spec
+            self._chosen = chosen
+        return chosen
+
+    def follow(self, name: str, value: Any) -> None:
+        """Let the sessions that are open follow a trait that changed."""
+        sessions = list(self.sessions.values())
+        if name == "model":
+            self._chosen = None
+            if value and sessions:
+                self._set_model(value, None, sessions)
+            return
+        for session in sessions:
+            if name == "max_cost":
+                session.configure(budget=budget_within(value, session))
+            else:
+                session.configure(**{name: value if name != "effort" else value or None})
+
+    def tell(self, text: str) -> None:
+        """Say what is wrong with the journal: in the cell that is drawn, or by itself."""
+        if self.drawing is not None:
+            self.drawing.notice("budget", text)
+        else:
+            status.say(text)
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _is_kept(self) -> bool:
+        kept = self.settings.journal
+        return kept == "on" or (kept == "auto" and hasattr(self.shell, "kernel"))
+
+    def _journal(self, name: str, *, replay: bool) -> Journal | None:
+        """Return what keeps a conversation that begins: the earlier one, where it is to go on."""
+        if not self._is_kept():
+            return None
+        is_open = {session.id for session in self.sessions.values()}
+        if replay or self.settings.resume == "auto":
+            earlier, trouble = self.archive.try_resume(name, is_open)
+            if earlier is not None:
+                return earlier
+            self.said += [trouble] if trouble else []
+        elif self.settings.resume == "ask":
+            with contextlib.suppress(SessionError):
+                info = self.archive.earlier(name, is_open)
+                if info is not None:
+                    self.said.append(_hint(info))
+        return self.archive.new(name)
+
+    def _resumed(self, session: Session) -> None:
+        self.aged.add(session.id)
+        lost = self.lost(session)
+        gone = f" Gone from memory: {', '.join(lost)}." if lost else ""
+        self.said.append(
+            f"The conversation of before goes on ({len(session.messages)} messages); the kernel "
+            f"is fresh.{gone}"
+        )
+
+    def _set_model(self, spec: str, base_url: str | None, sessions: list[Session]) -> Provider:
+        model, effort = split_effort(spec)
+        chosen = provider_at(model, base_url)
+        for session in sessions:
+            session.set_model(chosen)
+            if effort:
+                session.configure(effort=effort)
+        return chosen
+
+
+def provider_at(model: str, base_url: str | None) -> Provider:
+    """Return a model, at an address of one's own if one is given."""
+    if not model:
+        raise ConfigError("--base-url needs a model: -m openai-compat/NAME --base-url URL")
+    if base_url is None:
+        return provider(model)
+    if "/" not in model:
+        model = f"openai-compat/{model}"
+    return provider(model, base_url=base_url)
+
+
+def budget_within(limit: float, session: Session) -> Budget | None:
+    """Return a limit that counts what the session has spent already; none for 0."""
+    if not limit:
+        return None
+    budget = Budget(limit)
+    budget.settle(Decimal(0), session.cost)
+    return budget
+
+
+def _hint(info: SessionInfo) -> str:
+    turns = f"{info.turns} turn{'s' * (info.turns != 1)}"
+    return f"An earlier conversation is kept ({turns}); %alloy resume goes on with it."
