@@ -215,8 +215,13 @@ def test_a_fork_goes_on_beside_the_conversation(tmp_path):
     assert texts(session) == ["q", "a", "r", "b"]
 
 
-def test_without_a_journal_there_is_nothing_to_go_back_to():
+def test_without_a_journal_there_are_no_branches():
     with pytest.raises(SessionError, match="not kept in a journal"):
+        al.Session(provider="demo").fork("other")
+
+
+def test_there_is_nothing_to_undo_before_the_first_turn():
+    with pytest.raises(SessionError, match="nothing to undo"):
         al.Session(provider="demo").undo()
 
 

@@ -24,14 +24,20 @@ from functools import partial
 from typing import Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.calls.approval import Decision
+from alloy_nb.engine.calls.approval import Decision, decided
 from alloy_nb.engine.calls.tool import Tool, ToolContext, ask_anew, content_of
 from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.engine.middleware.base import Block, HookContext, Middleware, around_tool
 from alloy_nb.engine.middleware.logs import log
 from alloy_nb.engine.run import Run, ToolRecord
 from alloy_nb.errors import AlloyError, ConfigError, Halted, ToolError
-from alloy_nb.events import ApprovalAsked, ToolFinished, ToolProgress, ToolStarted
+from alloy_nb.events import (
+    ApprovalAsked,
+    ApprovalDecided,
+    ToolFinished,
+    ToolProgress,
+    ToolStarted,
+)
 from alloy_nb.messages import Document, Image, Text, ToolCall, ToolResult
 from alloy_nb.providers.handoff import INTERRUPTED, NOT_STARTED, REJECTED
 from alloy_nb.secrets import redact
@@ -45,6 +51,7 @@ Output = tuple[tuple[Text | Image | Document, ...], Any, bool]
 _LONGEST = 2_000_000
 # To ask anything else of a value may run code of the user's.
 _TOLD_AT_ONCE = (str, type(None))
+_EDITED = "The user edited this call before it ran. What ran:\n{}\n\nIts result:"
 # Longer than any key, so that one which is cut in two is cut away.
 _MARGIN = 4_096
 
@@ -60,6 +67,8 @@ class _Pending:
     started: float | None = None
     seconds: float = 0.0
     data: Any = None
+    note: str = ""
+    """What the model is told before the result."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -207,14 +216,25 @@ class Executor:
         subject = _subject(tool, call)
         if tool.risk != "read":
             self._run.emit(ApprovalAsked(call, subject))
-        decision = await self._approve(call, tool)
+        try:
+            decision = await decided(self._approve, call, tool)
+        except asyncio.CancelledError:
+            self._run.emit(ApprovalDecided(call, allowed=False, how="stopped"))
+            raise
+        if decision.allowed and decision.arguments is not None:
+            pending.call = call = call.model_copy(update={"input": dict(decision.arguments)})
+            pending.note = _EDITED.format(_subject(tool, call))
+        if tool.risk != "read" or not decision.allowed:
+            reason = redact(decision.reason)
+            self._run.emit(ApprovalDecided(call, decision.allowed, decision.how, reason))
         log.info(
-            "approval: run=%s name=%s id=%s risk=%s allowed=%s",
+            "approval: run=%s name=%s id=%s risk=%s allowed=%s how=%s",
             self._run.correlation_id,
             call.name,
             call.id,
             tool.risk,
             decision.allowed,
+            decision.how,
         )
         if not decision.allowed:
             reason = f" {decision.reason}" if decision.reason else ""
@@ -249,7 +269,7 @@ class Executor:
         except BaseException as error:  # a middleware's fault must not leave a call unanswered
             log.exception("A middleware failed around %s", pending.call.name)
             result = _error(pending.call, f"Tool crashed: {_described(error)}")
-        self._settle(pending, result)
+        self._settle(pending, _noted(result, pending.note))
 
     async def _call(self, pending: _Pending, call: ToolCall) -> tuple[ToolResult, Any]:
         tool = self._tools[call.name]
@@ -378,6 +398,13 @@ def _answering(call: ToolCall, result: object) -> ToolResult:
     if result.call_id == call.id and result.name == call.name:
         return result
     return result.model_copy(update={"call_id": call.id, "name": call.name})
+
+
+def _noted(result: ToolResult, note: str) -> ToolResult:
+    """Return a result with something that the model has to know before it."""
+    if not note:
+        return result
+    return result.model_copy(update={"content": (Text(text=redact(note)), *result.content)})
 
 
 def _is_cancellation(error: BaseException, tool: Tool) -> bool:

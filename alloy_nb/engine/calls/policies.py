@@ -40,6 +40,7 @@ _SHELL = "bash"
 # What any shell takes as itself, wherever it stands in a command; everything else is refused.
 _PLAIN_COMMAND = re.compile(r"[A-Za-z0-9_./:@,+-]+(?: [A-Za-z0-9_./:@,+=-]+)*")
 _MISSING = object()
+_DENIED = "A rule denies it. Answer without it."
 _NOBODY = "Nobody can be asked here, and a rule says to ask. Answer without it."
 
 
@@ -136,8 +137,15 @@ class Policy(Middleware):
             if not isinstance(rule, Rule):
                 raise ConfigError(f"{rule!r} is no rule: use Rule.allow, Rule.ask or Rule.deny.")
         self.rules = rules
+        self.otherwise = otherwise
         self._ask = ask
         self._otherwise = approver(otherwise, ask)
+
+    def asking(self, ask: Approver) -> Policy:
+        """Return the same rules with a person to ask, where they have none."""
+        if self._ask is not None:
+            return self
+        return Policy(*self.rules, otherwise=self.otherwise, ask=ask)
 
     async def __call__(self, call: ToolCall, tool: Tool) -> Decision:
         """Decide about a call."""
@@ -148,11 +156,11 @@ class Policy(Middleware):
             case "allow":
                 return Decision(allowed=True)
             case "deny":
-                return Decision(allowed=False, reason="A rule denies it. Answer without it.")
+                return Decision(allowed=False, reason=_DENIED)
             case "ask":
                 # A rule that asks means it, also for tools that only read.
                 if self._ask is None:
-                    return Decision(allowed=False, reason=_NOBODY)
+                    return Decision(allowed=False, reason=_NOBODY, how="nobody")
                 return await self._ask(call, tool)
             case None:
                 return await self._otherwise(call, tool)

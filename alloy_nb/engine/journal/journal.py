@@ -177,12 +177,8 @@ class Journal:
         Raises:
             SessionError: The file cannot be read.
         """
-
-        def work(file: sqlite3.Connection) -> dict[str, str | None]:
-            query = "SELECT name, head FROM branches WHERE session = ? ORDER BY name"
-            return dict(file.execute(query, (self.id,)).fetchall())
-
-        return {**self._read(work), self.branch: self._head.turn}
+        known = self._read(lambda file: tree.branches_of(file, self.id))
+        return {**known, self.branch: self._head.turn}
 
     def find(
         self,
@@ -295,8 +291,36 @@ class Journal:
             self._check_idle()
             if self._head.turn is None:
                 raise SessionError(f"There is nothing to undo in the session {self.name!r}.")
+            return self.rewind(self._head.turn)
+
+    def rewind(self, turn: str) -> Kept:
+        """Go back to before a turn of this branch, which is returned, as `undo` does.
+
+        Raises:
+            SessionError: There is none, a turn is under way, or another process writes.
+        """
+        with self._lock:
+            self._check_idle()
+            if not self._read(lambda file: tree.leads_to(file, turn, self._head.turn)):
+                raise SessionError(f"The session {self.name!r} has no turn {turn!r} here.")
             self._claim.demand()
-            return self._back_to_before(self._head.turn)
+            return self._back_to_before(turn)
+
+    def set_view(self, view: Any) -> None:
+        """Keep what is sent in the place of the conversation so far, with its last turn.
+
+        Raises:
+            SessionError: A turn is under way, or another process writes to this session.
+        """
+        with self._lock:
+            self._check_idle()
+            self._claim.demand()
+            blobs = Blobs()
+            text = write_json(view, blobs)
+            rows = blobs.statements(self._head.turn) if self._head.turn else []
+            self._write(
+                [*rows, ("UPDATE turns SET view = ? WHERE id = ?", (text, self._head.turn))]
+            )
 
     def replace(self, key: str) -> Kept | None:
         """Go back to before the newest turn with this key, if the conversation has one.
@@ -335,7 +359,7 @@ class Journal:
         """
         with self._lock:
             self._check_idle()
-            name = _branch_name(name)
+            name = tree.branch_name(name)
             if name in self.branches():
                 raise SessionError(f"There is a branch {name!r} already. Choose another name.")
             self._claim.demand()
@@ -387,17 +411,9 @@ class Journal:
         with self._lock:
             if not self._claim.is_reader:
                 self._claim.demand()
-
-            def work(file: sqlite3.Connection) -> tuple[str | None, int, list[str]]:
-                query = "SELECT head FROM branches WHERE session = ? AND name = ?"
-                branch = file.execute(query, (self.id, self.branch)).fetchone()
-                query = "SELECT max(seq) FROM turns WHERE session = ?"
-                seq = file.execute(query, (self.id,)).fetchone()[0]
-                query = "SELECT id FROM turns WHERE session = ? AND status = 'running'"
-                left = [turn for (turn,) in file.execute(query, (self.id,))]
-                return None if branch is None else branch[0], int(seq or 0), left
-
-            end, self._seq, left = self._read(work)
+            end, self._seq, left = self._read(
+                lambda file: tree.standing(file, self.id, self.branch)
+            )
             if not self._claim.is_reader:
                 for turn in left:
                     self._recover(turn)
@@ -487,13 +503,8 @@ class Journal:
             raise SessionError(f"The session {self.name!r} is answering. Stop it first.")
 
     def _back_to_before(self, turn: str) -> Kept:
-        def work(file: sqlite3.Connection) -> Head:
-            row = file.execute("SELECT parent, before FROM turns WHERE id = ?", (turn,)).fetchone()
-            head = tree.head_of(file, row[0], root=ROOT)
-            return Head(head.turn, head.depth, row[1])
-
         found = self.turn(turn)
-        self._move(self._read(work))
+        self._move(self._read(lambda file: tree.head_before(file, turn, root=ROOT)))
         return found
 
     def _move(self, head: Head) -> None:
@@ -506,10 +517,3 @@ class Journal:
     def _point(self, branch: str, head: Head) -> None:
         self._identity.branch, self._head = branch, head
         self._write([writes.session_row(self._identity), tree.pointed(self.id, branch, head.turn)])
-
-
-def _branch_name(name: str) -> str:
-    name = line(name.strip())
-    if not name or len(name) > 64 or not name.isprintable():
-        raise SessionError("A branch's name has up to 64 letters that can be printed.")
-    return name

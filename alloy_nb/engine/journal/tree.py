@@ -14,22 +14,28 @@ from typing import Any
 from alloy_nb.engine.journal.batches import unpack
 from alloy_nb.engine.journal.database import blobs_of
 from alloy_nb.engine.journal.recovery import recovered
-from alloy_nb.engine.journal.rows import Statement, read_json, read_message
+from alloy_nb.engine.journal.rows import Statement, line, read_json, read_message
 from alloy_nb.engine.journal.values import RUNNING, Kept, Node
+from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
 from alloy_nb.usage import Cost, Usage
 
 __all__ = [
     "Head",
+    "branch_name",
+    "branches_of",
     "cost_of",
     "events_of",
+    "head_before",
     "head_of",
     "kept",
+    "leads_to",
     "left",
     "nodes",
     "pointed",
     "prompt_of",
+    "standing",
     "turn_with_key",
     "turns_of",
     "usage_of",
@@ -62,6 +68,32 @@ def head_of(connection: sqlite3.Connection, turn: str | None, *, root: str) -> H
     """Return a branch's end; `root` is the hash of an empty history."""
     row = connection.execute("SELECT depth, after FROM turns WHERE id = ?", (turn,)).fetchone()
     return Head(None, 0, root) if row is None else Head(turn, int(row[0]), str(row[1]))
+
+
+def head_before(connection: sqlite3.Connection, turn: str, *, root: str) -> Head:
+    """Return what a branch ends with that goes back to before a turn."""
+    row = connection.execute("SELECT parent, before FROM turns WHERE id = ?", (turn,)).fetchone()
+    head = head_of(connection, row[0], root=root)
+    return Head(head.turn, head.depth, row[1])
+
+
+def branches_of(connection: sqlite3.Connection, session: str) -> dict[str, str | None]:
+    """Return the branches of a session, and the turn that each ends with."""
+    query = "SELECT name, head FROM branches WHERE session = ? ORDER BY name"
+    return dict(connection.execute(query, (session,)).fetchall())
+
+
+def standing(
+    connection: sqlite3.Connection, session: str, branch: str
+) -> tuple[str | None, int, list[str]]:
+    """Return where a branch ends, how many turns were begun, and those that run, or were left."""
+    query = "SELECT head FROM branches WHERE session = ? AND name = ?"
+    end = connection.execute(query, (session, branch)).fetchone()
+    query = "SELECT max(seq) FROM turns WHERE session = ?"
+    seq = connection.execute(query, (session,)).fetchone()[0]
+    query = "SELECT id FROM turns WHERE session = ? AND status = 'running'"
+    left = [turn for (turn,) in connection.execute(query, (session,))]
+    return None if end is None else end[0], int(seq or 0), left
 
 
 def turns_of(connection: sqlite3.Connection, head: str | None) -> list[Kept]:
@@ -130,6 +162,11 @@ def view_of(connection: sqlite3.Connection, turn: str | None) -> Any:
         return None
 
 
+def leads_to(connection: sqlite3.Connection, turn: str, head: str | None) -> bool:
+    """Return whether a turn is part of the conversation that ends with `head`."""
+    return any(turn == each for (each,) in connection.execute(_IDS, (head,)))
+
+
 def turn_with_key(connection: sqlite3.Connection, head: str | None, key: str) -> str | None:
     """Return the newest turn with this key in the conversation that ends with `head`."""
     row = connection.execute("SELECT session FROM turns WHERE id = ?", (head,)).fetchone()
@@ -182,6 +219,18 @@ def pointed(session: str, branch: str, turn: str | None) -> Statement:
            ON CONFLICT (session, name) DO UPDATE SET head = excluded.head""",
         (session, branch, turn),
     )
+
+
+def branch_name(name: str) -> str:
+    """Return a name as it is written.
+
+    Raises:
+        SessionError: It cannot be one.
+    """
+    name = line(name.strip())
+    if not name or len(name) > 64 or not name.isprintable():
+        raise SessionError("A branch's name has up to 64 letters that can be printed.")
+    return name
 
 
 def left(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from alloy_nb.engine.journal.batches import coalesced, pack
-from alloy_nb.engine.journal.rows import Blobs, Statement
+from alloy_nb.engine.journal.rows import Blobs, Statement, write_json
 from alloy_nb.engine.journal.tree import pointed
 from alloy_nb.engine.journal.values import CRASHED, RUNNING
 from alloy_nb.events import Event
@@ -26,6 +27,7 @@ __all__ = [
     "session_row",
     "turn_rows",
     "unflushed",
+    "view_rows",
 ]
 
 # So that no row grows with its turn.
@@ -113,6 +115,13 @@ def turn_rows(
         *turn.blobs.statements(turn.id),
         pointed(known.id, known.branch, turn.id),
     ]
+
+
+def view_rows(turn: str, view: Any) -> list[Statement]:
+    """Return what writes the view of a turn that has ended."""
+    blobs = Blobs()
+    text = write_json(view, blobs)
+    return [*blobs.statements(turn), ("UPDATE turns SET view = ? WHERE id = ?", (text, turn))]
 
 
 def message_rows(turn: str, bodies: Sequence[str]) -> list[Statement]:

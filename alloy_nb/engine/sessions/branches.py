@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from alloy_nb.engine.journal import Journal, Kept, Store
-from alloy_nb.engine.sessions.history import History
+from alloy_nb.engine.sessions.history import History, spoken
 from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.messages import Message
 
-__all__ = ["begun", "journal_of", "journaled", "replaced", "undo", "use"]
+__all__ = ["begun", "journal_of", "journaled", "replaced", "rewind", "use"]
 
 
 def journal_of(
@@ -55,10 +55,12 @@ def journaled(journal: Journal | None) -> Journal:
     return journal
 
 
-def undo(journal: Journal | None, history: History) -> Kept:
-    """Go back to before the last turn."""
-    undone = journaled(journal).undo()
-    history.load(journaled(journal))
+def rewind(journal: Journal | None, history: History, place: int) -> Kept:
+    """Go back to before a turn, by its index in the history; without a journal it is gone."""
+    if journal is None:
+        return history.rewind(place)
+    undone = journal.rewind(spoken(journal.turns())[place].id)
+    history.load(journal)
     return undone
 
 

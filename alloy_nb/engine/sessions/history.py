@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from alloy_nb.engine.journal.values import Kept
 from alloy_nb.engine.run import Result, RunStatus
 from alloy_nb.engine.sessions.record import TurnRecord
 from alloy_nb.engine.window.conversation import View
@@ -15,9 +16,9 @@ from alloy_nb.messages import Message
 from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
-    from alloy_nb.engine.journal import Journal, Kept
+    from alloy_nb.engine.journal import Journal
 
-__all__ = ["History"]
+__all__ = ["History", "spoken", "view_of"]
 
 
 class History:
@@ -62,6 +63,26 @@ class History:
         self._stand((), None)
         self.results.clear()
 
+    def rewind(self, place: int) -> Kept:
+        """Forget a turn and all after it, by its index; return it."""
+        turn = self.turns[place]
+        said = self.messages[turn.first : turn.first + turn.count]
+        self.messages, self.turns = self.messages[: turn.first], self.turns[:place]
+        view = self.view
+        self._forget_state(view if view is not None and view.covers <= turn.first else None)
+        return Kept(
+            id="",
+            key="",
+            prompt=said[0] if said else None,
+            messages=tuple(said),
+            model="",
+            status=turn.status,
+            usage=turn.usage,
+            cost=turn.cost,
+            began=turn.at.timestamp() - turn.seconds,
+            ended=turn.at.timestamp(),
+        )
+
     def load(self, journal: Journal) -> None:
         """Stand where the journal stands.
 
@@ -71,16 +92,33 @@ class History:
         self._stand(journal.turns(), view_of(journal))
 
     def _stand(self, turns: Sequence[Kept], view: View | None) -> None:
-        self.messages, self.turns, self.view = [], [], view
+        self.messages, self.turns = [], []
+        counted = {kept.id for kept in spoken(turns)}
         for kept in turns:
-            # What was handed in is many turns, of which nothing else is known.
-            if kept.prompt is not None:
+            if kept.id in counted:
                 self.turns.append(_turn_kept(kept, first=len(self.messages)))
             self.messages += kept.messages
+        self._forget_state(view)
+
+    def _forget_state(self, view: View | None) -> None:
+        self.view = view
         self.memory = {}
         self.provider_state = None
         self.context_tokens = None
         self.updated_at = datetime.now(UTC)
+
+
+def spoken(turns: Sequence[Kept]) -> list[Kept]:
+    """Return the turns that are counted.
+
+    A history that was handed in is many turns, of which nothing else is known; a conversation that
+    was shortened on demand has none more for it.
+    """
+    return [
+        kept
+        for place, kept in enumerate(turns)
+        if kept.prompt is not None or (place > 0 and kept.messages)
+    ]
 
 
 def view_of(journal: Journal) -> View | None:

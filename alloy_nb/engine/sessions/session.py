@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import delegation, export, portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent, message_of
-from alloy_nb.engine.journal import Journal, Kept, Store
+from alloy_nb.engine.journal import Journal, Store
 from alloy_nb.engine.run import Result, Run
 from alloy_nb.engine.sessions import branches, keeping, lifecycle, record, turns
 from alloy_nb.engine.sessions.bus import EventBus
 from alloy_nb.engine.sessions.cue import Cue
+from alloy_nb.engine.sessions.editing import Editable
 from alloy_nb.engine.sessions.keeping import Keeper
 from alloy_nb.engine.sessions.record import Health, SessionRecord, session_id
 from alloy_nb.engine.sessions.requests import AgentResponse, Inbox, Phase, Request
@@ -48,7 +49,7 @@ log = logging.getLogger("alloy_nb")
 _Tell = tuple[Callable[[str], object] | None, Callable[[Event], object] | None]
 
 
-class Session:
+class Session(Editable):
     """A conversation with an agent.
 
     Example:
@@ -369,25 +370,6 @@ class Session:
         """Write what happened so far; a face calls it on its loop, before it shows that."""
         if self._keeper is not None:
             self._keeper.flush()
-
-    def undo(self) -> Kept:
-        """Go back to before the last turn, and return it; it stays on a branch of its own.
-
-        Raises:
-            SessionError: There is none, there is no journal, or a turn is under way.
-        """
-        with self._turns.between():
-            return branches.undo(self.journal, self._history)
-
-    def fork(self, name: str) -> None:
-        """Begin a branch here and go on with it; raises as `undo`, or where there is one."""
-        with self._turns.between():
-            branches.journaled(self.journal).fork(name)
-
-    def use_branch(self, name: str) -> None:
-        """Go on with another branch of the conversation; raises as `undo`."""
-        with self._turns.between():
-            branches.use(self.journal, self._history, name)
 
     def sent(self) -> str | None:
         """Return the last request as it went out, keys masked, or ``None`` before the first."""

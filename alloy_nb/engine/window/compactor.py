@@ -141,9 +141,12 @@ class Compactor:
         first = head + (len(now) > head and is_summary(now[head]))
         if cut > first:
             await self._announce(now[first:cut])
-            summary = await self._summary(now[head:cut], forced=forced)
+            pins = self._conversation.pins()
+            old = [message for n, message in enumerate(now[:cut]) if n >= head and not pins[n]]
+            summary = await self._summary(old, forced=forced)
             if summary is not None:
-                return [*now[:head], summary_message(summary), *now[cut:]], "summary"
+                kept = [message for n, message in enumerate(now[:cut]) if n >= head and pins[n]]
+                return [*now[:head], summary_message(summary), *kept, *now[cut:]], "summary"
         short = truncated(now)
         if forced and cut > first and not _differ(short, messages):
             # Signed messages cannot be cut short: whole turns go, the oldest first.
