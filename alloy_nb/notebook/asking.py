@@ -69,6 +69,8 @@ def prepared(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     resolved = resolve(from_words(words.prompt) or words.prompt, namespace)
     if flags.get("new"):
         session.reset()
+    if "at" in flags:
+        session.rewind(_turn(flags["at"]))
     settings["cue"] = _cue(desk, session, resolved, namespace, replay)
     return Asking(session, resolved, settings, output)
 
@@ -146,6 +148,12 @@ def _replay(desk: Desk, flags: dict[str, Any]) -> Replay:
     if "replay_only" in wanted:
         return "only"
     return "on" if "replay" in wanted or (desk.settings.replay and not wanted) else "off"
+
+
+def _turn(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--at {text}: give the number of a turn; %alloy context lists them.")
+    return int(text)
 
 
 def _name(output: str | None) -> str | None:

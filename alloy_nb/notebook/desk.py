@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.calls.approval import Policy
+from alloy_nb.engine.calls.tool import Tool, as_tools
 from alloy_nb.engine.journal import Journal, SessionInfo
 from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.engine.sessions.session import Session
@@ -64,6 +65,8 @@ class Desk:
         self.current = "main"
         self.archive = Archive(shell, self.tell)
         self.places = Places(shell)
+        self.tools: tuple[Tool, ...] = as_tools([python_tool(shell), read, write, edit, bash])
+        """What a new conversation may use."""
         self.drawing: Transcript | None = None
         self.said: list[str] = []
         """What the next cell says first."""
@@ -96,7 +99,7 @@ class Desk:
             "provider": self._chosen or (provider(model) if model else default_provider()),
             "name": name,
             "journal": journal,
-            "tools": [python_tool(self.shell), read, write, edit, bash],
+            "tools": self.tools,
             "system_prompt": wanted.system_prompt,
             "context_discovery": wanted.context_discovery,
             "max_turns": wanted.max_turns,

@@ -24,7 +24,8 @@ from alloy_nb.notebook.commands import commands
 from alloy_nb.notebook.commands.models import show_status
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.prompt import SYSTEM
-from alloy_nb.notebook.words import Words, parse, usage
+from alloy_nb.notebook.guide import usage, usage_of
+from alloy_nb.notebook.words import Words, parse
 from alloy_nb.providers.base import EFFORTS
 
 __all__ = ["Alloy"]
@@ -99,7 +100,7 @@ class Alloy(Magics):
         words = parse(line, cell=cell)
         try:
             if words.flags.get("help") or (cell is None and words.prompt == "?"):
-                status.say(usage())
+                status.say(usage_of(words.command or "") or usage())
             elif words.command is not None:
                 self._commands[words.command](words)
             elif not words.prompt.strip():

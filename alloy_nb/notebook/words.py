@@ -7,7 +7,6 @@ character. ``--`` ends the flags, for prompts that begin like one or with the na
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -16,7 +15,7 @@ from IPython.core.error import UsageError
 
 from alloy_nb.notebook.grammar import COMMANDS, FLAGS, Command, Flag
 
-__all__ = ["Words", "parse", "usage"]
+__all__ = ["Words", "parse"]
 
 
 _BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
@@ -60,41 +59,6 @@ def parse(line: str, *, cell: str | None = None) -> Words:
     return Words(flags, prompt=rest)
 
 
-def usage() -> str:
-    """Return the help as text."""
-    flags = [(", ".join(f.names) + (f" {f.value}" if f.value else ""), _meaning(f)) for f in FLAGS]
-    commands = [(f"%alloy {c.name} {c.arguments}".rstrip(), c.meaning) for c in COMMANDS]
-    return "\n".join(
-        [
-            "Ask a model; it can use tools in this kernel.",
-            "",
-            "    %%alloy [FLAGS]",
-            "    PROMPT, as long as you like; @name tells the model about a variable",
-            "",
-            "    %alloy [FLAGS] PROMPT        the same on one line",
-            "    %alloy                       show model, session, tools and cost",
-            "",
-            "Commands",
-            *_columns(commands),
-            "",
-            "Flags",
-            *_columns(flags),
-            "",
-            "A prompt that begins with the name of a command: %alloy -- reset the index of @df",
-            "Settings: %config Alloy",
-        ]
-    )
-
-
-def _meaning(flag: Flag) -> str:
-    return f"{flag.meaning}: {', '.join(flag.choices)}" if flag.choices else flag.meaning
-
-
-def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(left) for left, _ in rows) + 2
-    return [f"    {left:<{width}}{right}" for left, right in rows]
-
-
 def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
     """Read what follows a command: its words, and flags before or after them."""
     words: list[str] = []
@@ -102,6 +66,8 @@ def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
     while len(words) <= command.most:
         more, left, _ = _flags(left)
         flags = {**flags, **more}
+        if command.tail and len(words) == command.most:
+            return _checked_command(command, tuple(words), flags, prompt=left)
         word = _WORD.match(left)
         if word is None:
             return _checked_command(command, tuple(words), flags)
@@ -114,17 +80,21 @@ def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
     )
 
 
-def _checked_command(command: Command, words: tuple[str, ...], flags: dict[str, Any]) -> Words:
+def _checked_command(
+    command: Command, words: tuple[str, ...], flags: dict[str, Any], prompt: str = ""
+) -> Words:
     for key in flags:
         if key not in (*command.flags, "help"):
             name = next(f.names[-1] for f in FLAGS if f.key == key)
             raise UsageError(f"{name} means nothing to %alloy {command.name}. See %alloy help.")
-    return Words(flags, command=command.name, arguments=words)
+    return Words(flags, command=command.name, arguments=words, prompt=prompt)
 
 
 def _check_prompt(flags: dict[str, Any]) -> None:
-    if "force" in flags:
-        raise UsageError("--force means nothing to a prompt. See %alloy help.")
+    for key in ("force", "verify", "no_verify"):
+        if key in flags:
+            name = f"--{key.replace('_', '-')}"
+            raise UsageError(f"{name} means nothing to a prompt. See %alloy help.")
 
 
 def _flags(line: str) -> tuple[dict[str, Any], str, bool]:
@@ -147,7 +117,8 @@ def _flags(line: str) -> tuple[dict[str, Any], str, bool]:
             continue
         if not equals:
             value, at = _value(line, at, flag, name)
-        values[flag.key] = _checked(flag, name, value)
+        checked = _checked(flag, name, value)
+        values[flag.key] = (*values.get(flag.key, ()), checked) if flag.repeats else checked
     return values, line[at:].rstrip("\n"), False
 
 

@@ -10,7 +10,7 @@ def refused(ran):
     return ran.stderr
 
 
-@pytest.mark.parametrize("word", ["undo", "fork idea", "tree"])
+@pytest.mark.parametrize("word", ["fork idea", "tree"])
 def test_without_a_journal_one_is_told_that_there_is_none(cell, word):
     assert "not kept in a journal" in refused(cell(f"%alloy {word}"))
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from alloy_nb.notebook.grammar import COMMANDS, FLAGS
-from alloy_nb.notebook.words import parse, usage
+from alloy_nb.notebook.guide import GROUPS, usage, usage_of
+from alloy_nb.notebook.words import parse
 
 NAMES = {command.name for command in COMMANDS}
 PROMPTS = [
@@ -182,3 +183,13 @@ def test_the_help_names_every_flag_and_command():
 @pytest.mark.parametrize("line", usage().split("\n"))
 def test_no_line_of_the_help_is_wider_than_a_notebook(line):
     assert len(line) <= 96
+
+
+def test_every_command_of_the_help_is_in_one_group():
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(command.name for command in COMMANDS)
+
+
+def test_the_help_of_one_command_names_its_flags():
+    assert "--base-url URL" in usage_of("model")
+    assert "--think" not in usage_of("model")
