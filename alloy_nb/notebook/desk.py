@@ -11,17 +11,22 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from decimal import Decimal
+from functools import partial
 from typing import Any, Protocol
 
 from alloy_nb.engine.budget import Budget
-from alloy_nb.engine.calls.approval import Policy
 from alloy_nb.engine.calls.tool import Tool, as_tools
 from alloy_nb.engine.journal import Journal, SessionInfo
+from alloy_nb.engine.run import Run
 from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
+from alloy_nb.events import Event
+from alloy_nb.messages import Message
 from alloy_nb.notebook import fresh, status
+from alloy_nb.notebook.approval import Approvals, Rules
 from alloy_nb.notebook.archive import Archive
 from alloy_nb.notebook.kernel import python_tool
 from alloy_nb.notebook.place import Places
@@ -38,7 +43,7 @@ class Settings(Protocol):
 
     model: str
     effort: str
-    approve: Policy
+    approve: Rules
     max_cost: float
     max_turns: int
     tool_timeout: float
@@ -65,14 +70,20 @@ class Desk:
         self.current = "main"
         self.archive = Archive(shell, self.tell)
         self.places = Places(shell)
+        self.approvals = Approvals(lambda: settings.approve)
         self.tools: tuple[Tool, ...] = as_tools([python_tool(shell), read, write, edit, bash])
         """What a new conversation may use."""
         self.drawing: Transcript | None = None
+        self.asked: tuple[Session, ...] = ()
+        """Who was asked last."""
+        self.asides: list[Session] = []
+        """What was asked outside of the conversations; it counts in what they cost."""
         self.said: list[str] = []
         """What the next cell says first."""
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
         self._chosen: Provider | None = None
+        self._runs: dict[str, Run] = {}
 
     # --- conversations ----------------------------------------------------------------------------
 
@@ -100,6 +111,7 @@ class Desk:
             "name": name,
             "journal": journal,
             "tools": self.tools,
+            "approve": self.approvals.standing(name),
             "system_prompt": wanted.system_prompt,
             "context_discovery": wanted.context_discovery,
             "max_turns": wanted.max_turns,
@@ -111,7 +123,22 @@ class Desk:
         session = Session(**settings) if record is None else Session.restore(record, **settings)
         if wanted.max_cost and record is None:  # what was spent elsewhere does not count here
             session.configure(budget=budget_within(wanted.max_cost, session))
+        session.bus.subscribe(session.runs_topic, partial(self._runs.__setitem__, session.id))
         return session
+
+    def last_run(self, session: Session) -> list[Event]:
+        """Return what happened in the last turn of a conversation; empty before the first."""
+        run = self._runs.get(session.id)
+        return [] if run is None else list(run.events)
+
+    def aside(self, session: Session, why: str, messages: Iterable[Message] = ()) -> Session:
+        """Begin a conversation beside another, with its settings and limits, that is not kept."""
+        beside = Session(
+            provider=session.provider, name=f"{session.name} ({why})", messages=messages
+        )
+        beside.agent = session.agent
+        self.asides.append(beside)
+        return beside
 
     def adopt(self, journal: Journal) -> Session:
         """Put a conversation from the journal into the place of the one with its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COMMANDS", "FLAGS", "Command", "Flag"]
+__all__ = ["COMMANDS", "COMMAND_FLAGS", "FLAGS", "Command", "Flag"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,14 @@ FLAGS: Sequence[Flag] = (
     Flag(("--fresh",), None, "ask anew, whatever the journal has"),
     Flag(("--verify",), None, "run it again, though it may reach out of the kernel; for promote"),
     Flag(("--no-verify",), None, "do not run it again; for promote"),
+    Flag(("--plot",), None, "draw it; for cost and timeline"),
+    Flag(("--df",), None, "give a DataFrame; for cost"),
     Flag(("--force",), None, "replace what is there; for export and import"),
     Flag(("-h", "--help"), None, "show this"),
 )
+
+COMMAND_FLAGS = ("force", "verify", "no_verify", "plot", "df")
+"""The keys of the flags that mean nothing to a prompt."""
 
 _ONE = ("session",)
 # Of a command that asks the model: what a prompt takes, as far as it concerns one answer in words.
@@ -176,7 +181,20 @@ COMMANDS: Sequence[Command] = (
     Command("forget", "[NAME]", "wipe a session from the disk", 1),
     Command("history", "", "list what was said, a line for each message", 0, ("session",)),
     Command("skills", "", "list the skills; %alloy /NAME WORDS runs one", 0),
-    Command("cost", "", "show what this session used and cost", 0),
+    Command(
+        "cost",
+        "",
+        "show what each turn used and cost, with --plot as a figure, with --df as a DataFrame",
+        0,
+        ("session", "plot", "df", "output"),
+    ),
+    Command(
+        "timeline",
+        "[N]",
+        "show where the time of the last turn went, or of turn N",
+        1,
+        ("session", "plot"),
+    ),
     Command(
         "export",
         "FILE",

@@ -19,8 +19,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Asking for help with code": ("fix", "explain", "see", "code", "promote"),
         "Asking once more": ("retry", "edit", "continue", "pick", "wait", "stop"),
         "Model, tools, limits": (
-            *("model", "models", "key", "tools", "approve", "data", "budget", "cost", "skills"),
-            "doctor",
+            *("model", "models", "key", "tools", "approve", "data", "budget", "cost"),
+            *("timeline", "skills", "doctor"),
         ),
         "What the model reads": (
             *("context", "hide", "unhide", "pin", "unpin", "compact", "sent", "stale"),

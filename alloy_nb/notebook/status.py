@@ -8,15 +8,14 @@ from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.skills import Skill
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Block, Message, Text, Thinking, ToolCall, ToolResult
+from alloy_nb.notebook.approval import Rules, meaning
 from alloy_nb.notebook.cards import publish_table, publish_text
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider
 
 __all__ = [
-    "POLICY_MEANING",
     "history",
-    "ledger",
     "models",
     "of",
     "say",
@@ -26,17 +25,11 @@ __all__ = [
 
 Rows = Sequence[Sequence[str]]
 
-POLICY_MEANING = {
-    "ask": "tools that only read run; you are asked about all others",
-    "read": "only tools that read may run",
-    "all": "every tool runs unasked, with your rights on this machine",
-    "none": "no tool may run",
-}
 _MOST_MODELS = 60
 _LINE = 80
 
 
-def of(session: Session, policy: str) -> list[tuple[str, str]]:
+def of(session: Session, rules: Rules) -> list[tuple[str, str]]:
     """Return what there is to know of a session."""
     model = session.provider
     rows = [
@@ -46,7 +39,7 @@ def of(session: Session, policy: str) -> list[tuple[str, str]]:
         ("context", _context(session)),
         ("cost", f"{session.cost} ({session.usage.total_tokens:,} tokens)"),
         ("tools", ", ".join(tool.name for tool in session.agent.tools)),
-        ("approve", f"{policy}: {POLICY_MEANING[policy]}"),
+        ("approve", meaning(rules)),
     ]
     if isinstance(model, VendorProvider):
         rows.insert(2, ("key", model.key_source))
@@ -54,41 +47,6 @@ def of(session: Session, policy: str) -> list[tuple[str, str]]:
             rows.insert(3, ("address", model.base_url))
     if label := getattr(model, "label", None):
         rows.insert(2, ("note", str(label)))
-    return rows
-
-
-def ledger(sessions: list[Session]) -> list[list[str]]:
-    """Return a row for each turn of each session, and their sums."""
-    rows = [["session", "turn", "model", "in", "cached", "out", "cost", "status"]]
-    for session in sessions:
-        for number, result in enumerate(session.results, 1):
-            usage = result.usage
-            said = next((m for m in reversed(result.messages) if m.origin), None)
-            rows.append(
-                [
-                    session.name,
-                    str(number),
-                    said.origin.model if said and said.origin else "",
-                    f"{usage.input_tokens:,}",
-                    f"{usage.cache_read_tokens:,}",
-                    f"{usage.output_tokens:,}",
-                    str(result.cost),
-                    result.status.value,
-                ]
-            )
-        total = session.usage
-        rows.append(
-            [
-                session.name,
-                "all",
-                "",
-                f"{total.input_tokens:,}",
-                f"{total.cache_read_tokens:,}",
-                f"{total.output_tokens:,}",
-                str(session.cost),
-                "",
-            ]
-        )
     return rows
 
 

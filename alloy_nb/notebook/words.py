@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from alloy_nb.notebook.grammar import COMMANDS, FLAGS, Command, Flag
+from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
 
 __all__ = ["Words", "parse"]
 
@@ -91,7 +91,7 @@ def _checked_command(
 
 
 def _check_prompt(flags: dict[str, Any]) -> None:
-    for key in ("force", "verify", "no_verify"):
+    for key in COMMAND_FLAGS:
         if key in flags:
             name = f"--{key.replace('_', '-')}"
             raise UsageError(f"{name} means nothing to a prompt. See %alloy help.")

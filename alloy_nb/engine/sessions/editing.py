@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.journal import Journal, Kept
 from alloy_nb.engine.sessions import branches, shortening
-from alloy_nb.engine.sessions.history import History
+from alloy_nb.engine.sessions.history import History, spoken
 from alloy_nb.engine.sessions.turns import Turns
 from alloy_nb.engine.window.conversation import Span, View, within
+from alloy_nb.engine.window.measure import Measured, likely_tokens
 from alloy_nb.errors import SessionError
+from alloy_nb.events import Event
+from alloy_nb.messages import Message
 
 if TYPE_CHECKING:
     from alloy_nb.engine.agent import Agent
@@ -50,6 +54,10 @@ class Editable:
         with self._turns.between():
             return branches.rewind(self.journal, self._history, self._place(turn))
 
+    def first_of(self, turn: int) -> int:
+        """Return how many messages came before a turn; raises as `undo`."""
+        return self._history.turns[self._place(turn)].first
+
     def fork(self, name: str) -> None:
         """Begin a branch here and go on with it.
 
@@ -64,6 +72,11 @@ class Editable:
         with self._turns.between():
             branches.use(self.journal, self._history, name)
 
+    def events_of(self, turn: int) -> list[Event]:
+        """Return what happened in a turn that the journal has; raises as `fork`."""
+        journal = branches.journaled(self.journal)
+        return journal.events(spoken(journal.turns())[self._place(turn)].id)
+
     # --- what is sent ---------------------------------------------------------------------------
 
     @property
@@ -75,6 +88,22 @@ class Editable:
     def pinned(self) -> tuple[int, ...]:
         """The turns that no summary may stand for."""
         return self._marked(self._view.pinned)
+
+    @property
+    def summary(self) -> tuple[Message, ...]:
+        """What is sent in the place of the first `summarised` messages."""
+        return self._view.messages
+
+    @property
+    def summarised(self) -> int:
+        """How many messages a summary stands for."""
+        return self._view.covers
+
+    def tokens_of(self, messages: Iterable[Message]) -> int:
+        """Return about how many tokens these are to the model, by what its vendor counted last."""
+        measured = self._history.memory.get(Measured)
+        ratio = measured.ratio if isinstance(measured, Measured) else 1.0
+        return int(sum(map(likely_tokens, messages)) * ratio)
 
     def hide(self, turn: int, *, hide: bool = True) -> None:
         """Send a turn no more, or again; it stays in the conversation.
