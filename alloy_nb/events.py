@@ -20,6 +20,7 @@ from alloy_nb.usage import Cost, Usage
 
 __all__ = [
     "ApprovalAsked",
+    "ApprovalDecided",
     "BlockSealed",
     "BlockStarted",
     "BudgetWarned",
@@ -41,6 +42,7 @@ __all__ = [
     "ToolInputDelta",
     "ToolProgress",
     "ToolStarted",
+    "ToolWithheld",
     "TurnFinished",
     "TurnStarted",
     "UsageReported",
@@ -227,11 +229,35 @@ class ToolFinished:
 
 
 @_value
+class ToolWithheld:
+    """What a tool answered, of which less goes to the model; for the person alone.
+
+    It comes before the `ToolFinished` of the call, whose result is what goes.
+    """
+
+    result: ToolResult
+
+
+@_value
 class ApprovalAsked:
     """The person is asked whether a call may run; `subject` is exactly what would run."""
 
     call: ToolCall
     subject: str
+
+
+@_value
+class ApprovalDecided:
+    """It was decided whether a call may run; `call` is what runs, also where it was edited.
+
+    `how` is one of `engine.calls.approval.Way`: who decided, and for how long. `reason` is what
+    the person said, or why nobody could be asked.
+    """
+
+    call: ToolCall
+    allowed: bool
+    how: str = "policy"
+    reason: str = ""
 
 
 @_value
@@ -282,7 +308,9 @@ RunEvent = (
     | ToolStarted
     | ToolProgress
     | ToolFinished
+    | ToolWithheld
     | ApprovalAsked
+    | ApprovalDecided
     | BudgetWarned
     | Delegated
     | TurnFinished

@@ -11,7 +11,14 @@ import os
 import re
 from functools import lru_cache
 
-__all__ = ["MASK", "api_key_names", "environment_without_keys", "redact", "register"]
+__all__ = [
+    "MASK",
+    "api_key_names",
+    "environment_without_keys",
+    "keys_in",
+    "redact",
+    "register",
+]
 
 MASK = "***"
 
@@ -64,6 +71,11 @@ def redact(text: str) -> str:
         if secret in text:
             text = text.replace(secret, MASK)
     return _SHAPES.sub(MASK, text)
+
+
+def keys_in(text: str) -> list[str]:
+    """Return the keys that stand in a text: those in use, and those that look like one."""
+    return [*(s for s in _secrets() if s in text), *(m[0] for m in _SHAPES.finditer(text))]
 
 
 def _secrets() -> list[str]:

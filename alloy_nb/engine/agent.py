@@ -11,7 +11,7 @@ from typing import Any
 
 from alloy_nb.engine import delegation, portal
 from alloy_nb.engine.budget import Budget, UnknownPrice
-from alloy_nb.engine.calls.approval import Approver, Policy, approver
+from alloy_nb.engine.calls.approval import Decider, Policy, approver
 from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.checks import (
     RUN_SETTINGS,
@@ -50,7 +50,7 @@ class Agent:
         max_turns: Replies of the model in one run, those that call tools included.
         middleware: Wraps runs, requests and calls; the first is the outermost.
         options: How to answer; see `ModelOptions`.
-        approve: A policy (``ask``, ``read``, ``all``, ``none``) or an async function of a call and
+        approve: A policy (``ask``, ``read``, ``all``, ``none``) or a function of a call and
             its tool. The default is *all*: whoever gives an agent a tool in a program means it to
             be used. The notebook's default is *ask*.
         budget: What may be spent, or ``None``. Agents that share one share its limit.
@@ -84,7 +84,7 @@ class Agent:
     max_turns: int = 25
     middleware: tuple[Middleware, ...] = ()
     options: ModelOptions = field(default_factory=ModelOptions)
-    approve: Policy | Approver = "all"
+    approve: Policy | Decider = "all"
     budget: Budget | None = None
     unknown_price: UnknownPrice = "refuse"
     timeout: float | None = None
@@ -160,7 +160,7 @@ class Agent:
         )
 
     @property
-    def approver(self) -> Approver | None:
+    def approver(self) -> Decider | None:
         """What decides whether a call may run; ``None`` where all may."""
         if self.approve == "all":
             return None

@@ -126,6 +126,9 @@ def enter(run: Run, agent: Agent) -> Frame:
         budget = joined(agent.budget, parent.agent.budget)
         if budget is not agent.budget:
             agent = replace(agent, budget=budget)
+        handed = [m for m in parent.agent.middleware if m.inherited and m not in agent.middleware]
+        if handed:
+            agent = replace(agent, middleware=(*handed, *agent.middleware))
     frame = Frame(run, agent, depth=depth, outer=outer)
     _current.set(frame)
     ledgers.set((*outer, frame.delegates))

@@ -56,6 +56,8 @@ class ToolRecord:
     """The number of the event with which it ended."""
     correlation_id: str = ""
     """The run's `Run.correlation_id`."""
+    decision: str = ""
+    """What a person decided about it, in words; empty where nobody was asked."""
 
     @property
     def duration_ms(self) -> int:

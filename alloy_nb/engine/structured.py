@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from alloy_nb.engine.calls.approval import Approver, Decision
+from alloy_nb.engine.calls.approval import Approver, Decider, Decision, decided
 from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.checks import shown
 from alloy_nb.errors import ConfigError, ToolError
@@ -108,13 +108,15 @@ class Answer:
             concurrent=False,
         )
 
-    def allowed_by(self, approve: Approver | None) -> Approver | None:
+    def allowed_by(self, approve: Decider | None) -> Approver | None:
         """Return what decides about calls, but for this one: to answer is always allowed."""
         if approve is None:
             return None
 
         async def decide(call: ToolCall, tool: Tool) -> Decision:
-            return Decision(allowed=True) if tool is self.tool else await approve(call, tool)
+            if tool is self.tool:
+                return Decision(allowed=True)
+            return await decided(approve, call, tool)
 
         return decide
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from weakref import WeakKeyDictionary
 
 from alloy_nb.engine.run import Result
+from alloy_nb.notebook import stale
 from alloy_nb.notebook.canvas import canvas_for
+from alloy_nb.notebook.cards import publish_text
 from alloy_nb.notebook.segments import FooterSegment, TextSegment
 from alloy_nb.notebook.transcript import Transcript
 
-__all__ = ["drawn", "show"]
+__all__ = ["drawn", "known", "show"]
 
 _transcripts: WeakKeyDictionary[Result, Transcript] = WeakKeyDictionary()
 _in_this_cell: WeakKeyDictionary[Result, int] = WeakKeyDictionary()
@@ -23,6 +25,11 @@ def drawn(result: Result, transcript: Transcript) -> None:
     """Note that a result is on the screen already, in the cell that runs."""
     _transcripts[result] = transcript
     _in_this_cell[result] = _execution_count()
+
+
+def known(result: Result, transcript: Transcript) -> None:
+    """Note what a result looks like, which is on the screen elsewhere."""
+    _transcripts[result] = transcript
 
 
 def show(result: Result) -> None:
@@ -37,6 +44,8 @@ def show(result: Result) -> None:
         # Where it was asked, this stood below the answer as the cell's error.
         transcript.failed(result.error)
     canvas_for(transcript, shell).finish()
+    if told := stale.note(result):
+        publish_text(told)
 
 
 def _transcript_of(result: Result) -> Transcript:

@@ -8,34 +8,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from keyword import iskeyword
 from typing import Any
 
 from IPython.core.error import UsageError
 
-from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.cue import Cue, Replay
 from alloy_nb.engine.sessions.session import Session
-from alloy_nb.engine.skills import from_words
 from alloy_nb.engine.window.compaction import window_of
-from alloy_nb.errors import Interrupted
-from alloy_nb.notebook import answers, fresh
-from alloy_nb.notebook.approval import asker
+from alloy_nb.errors import AlloyError, Interrupted
+from alloy_nb.markup.fragment import json_in
+from alloy_nb.notebook import answers, fresh, next_cell
 from alloy_nb.notebook.canvas import canvas_for
+from alloy_nb.notebook.cards import publish_value
 from alloy_nb.notebook.cell import run_cell
-from alloy_nb.notebook.desk import Desk, provider_at
+from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.dial import KEY, Dial
 from alloy_nb.notebook.fingerprint import fingerprint
-from alloy_nb.notebook.references import Resolved, resolve
+from alloy_nb.notebook.references import Resolved
+from alloy_nb.notebook.segments import Form, Look
 from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.turn_settings import settings_of
+from alloy_nb.notebook.typed import Typed, wanted
 from alloy_nb.notebook.words import Words
-from alloy_nb.providers import split_effort
 from alloy_nb.providers.base import Provider
 
-__all__ = ["Asking", "asked", "prepared"]
+__all__ = [
+    "Asking",
+    "asked",
+    "came_to",
+    "cue_of",
+    "prepared",
+    "show_value",
+    "transcript_of",
+    "weighed",
+]
+
+# What the model is told where its answer is to be more than words.
+_FORMS: Mapping[Form, str] = {
+    "text": "Answer in plain text, without any markup.",
+    "code": "Answer with code alone, in one fenced block that runs as it is.",
+    "html": "Answer with a fragment of HTML alone, without scripts, styles and pictures.",
+    "json": "Answer with one JSON value alone, and nothing around it.",
+    "math": "Answer with one formula in LaTeX alone, without delimiters around it.",
+}
+
+
+_USUAL = Look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +70,64 @@ class Asking:
         prompt: The prompt with what its references mean.
         settings: Settings of `alloy_nb.run` that hold for this turn alone.
         output: The variable that the result goes into, if there is one.
+        typed: What the answer is to be, where it is to be a value of a type.
+        look: How much is shown of it, and as what.
     """
 
     session: Session
     prompt: Resolved
     settings: dict[str, Any]
     output: str | None = None
+    typed: Typed | None = None
+    look: Look = _USUAL
+
+
+def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
+    """Return what would be asked; nothing that was said before is changed, or sent.
+
+    Raises:
+        UsageError: A flag has a value that cannot be, or two do not go together.
+    """
+    flags = words.flags
+    _check_together(flags)
+    output = _name(flags.get("output"))
+    session = desk.session(flags.get("session"), replay=_replay(desk, flags) != "off")
+    settings = settings_of(desk, flags, session.agent)
+    typed = None
+    if "as" in flags:
+        names = tuple(tool.name for tool in settings.get("tools", session.agent.tools))
+        typed = wanted(flags["as"], namespace, names)
+        settings.update(typed.settings(session.agent, settings))
+    dial = desk.data.of(session, flags.get("data"))
+    settings["context"] = {**session.agent.context, KEY: dial}
+    resolved = desk.data.resolved(session, words, namespace, dial)
+    look = _look(flags)
+    if look.form in _FORMS:
+        resolved = replace(resolved, text=f"{resolved.text}\n\n{_FORMS[look.form]}")
+    return Asking(session, resolved, settings, output, typed, look)
 
 
 def prepared(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
-    """Return what is to be asked.
+    """Return what is to be asked, with the conversation where it is to be asked.
 
     Raises:
         UsageError: A flag has a value that cannot be; nothing was changed or sent.
     """
     flags = words.flags
-    output = _name(flags.get("output"))
-    replay = _replay(desk, flags)
-    session = desk.session(flags.get("session"), replay=replay != "off")
-    settings = _settings(desk, flags, session)
-    resolved = resolve(from_words(words.prompt) or words.prompt, namespace)
+    asking = weighed(desk, words, namespace)
+    session = asking.session
+    if flags.get("once"):
+        return replace(asking, session=desk.aside(session, "once"))
+    place = _turn(flags["at"]) if "at" in flags else None
     if flags.get("new"):
         session.reset()
-    if "at" in flags:
-        session.rewind(_turn(flags["at"]))
-    settings["cue"] = _cue(desk, session, resolved, namespace, replay)
-    return Asking(session, resolved, settings, output)
+    if place is not None:
+        session.rewind(place)
+    if "fork" in flags:
+        _go_to_branch(session, flags["fork"])
+    replay = _replay(desk, flags)
+    cue = cue_of(desk, asking, replay=replay, key=desk.places.key())
+    return replace(asking, settings={**asking.settings, "cue": cue})
 
 
 def asked(desk: Desk, asking: Asking) -> Result:
@@ -83,18 +138,19 @@ def asked(desk: Desk, asking: Asking) -> Result:
         AlloyError: It failed.
     """
     session = asking.session
-    transcript = _transcript(desk, asking)
+    transcript = transcript_of(desk, asking)
     canvas = canvas_for(transcript, desk.shell)
     before = len(session.results)
-    desk.drawing = transcript
+    desk.drawing, desk.asked = transcript, (session,)
     try:
         result = run_sync(
             run_cell(
                 session,
-                asking.prompt.text,
+                asking.prompt.prompt,
                 transcript=transcript,
                 canvas=canvas,
                 settings=asking.settings,
+                names=desk.names,
             )
         )
     except KeyboardInterrupt:
@@ -104,41 +160,99 @@ def asked(desk: Desk, asking: Asking) -> Result:
         desk.drawing = None
     _knows(desk, session, result)
     _keep(desk, [result], asking.output, transcript)
+    result = came_to(asking, result)
+    if asking.typed is not None or result.output is not None:
+        _keep(desk, [result], None, transcript)
+    if asking.typed is not None and asking.output is not None:
+        desk.shell.user_ns[asking.output] = result.output
+    show_value(desk, asking, result)
+    desk.inputs.remember(session, asking.prompt, result)
+    return result
+
+
+def came_to(asking: Asking, result: Result) -> Result:
+    """Return what a turn came to, with the value that was asked for as its output.
+
+    Raises:
+        AlloyError: It failed, or it did not come to such a value.
+    """
     if result.exception is not None and (not result.ok or result.turns == 0):
         raise result.exception
+    if asking.typed is not None:
+        return result.replace(output=asking.typed.value_of(result))
+    if asking.look.form == "json":
+        try:
+            return result.replace(output=json_in(result.text))
+        except ValueError as error:
+            raise AlloyError(f"The answer is no JSON: {error}. It is shown as it came.") from None
     return result
+
+
+def show_value(desk: Desk, asking: Asking, result: Result) -> None:
+    """Show the value of a type below the answer; put code where it can be run."""
+    if asking.typed is not None:
+        publish_value(result.output)
+    if asking.look.form == "code" and result.text.strip():
+        blocks = next_cell.code_blocks(result.text)
+        code = "\n\n".join(block.code.rstrip("\n") for block in blocks) or result.text
+        next_cell.offer(desk.shell, code)
 
 
 # --- what holds for this turn -------------------------------------------------------------------
 
 
-def _settings(desk: Desk, flags: dict[str, Any], session: Session) -> dict[str, Any]:
-    settings: dict[str, Any] = {"approve": asker(flags.get("approve") or desk.settings.approve)}
-    if "model" in flags or "base_url" in flags:
-        model, effort = split_effort(flags.get("model") or desk.settings.model)
-        settings["provider"] = provider_at(model, flags.get("base_url"))
-        if effort:
-            settings["effort"] = effort
-    if "think" in flags:
-        settings["effort"] = flags["think"]
-    if "max_cost" in flags:
-        settings["budget"] = Budget(_dollars(flags["max_cost"]), within=session.agent.budget)
-    return settings
+def _check_together(flags: Mapping[str, Any]) -> None:
+    for one, others in _APART.items():
+        for other in others:
+            if one in flags and other in flags:
+                names = " and ".join(f"--{key.replace('_', '-')}" for key in (one, other))
+                raise UsageError(f"{names} do not go together: leave one of them out.")
 
 
-def _cue(
-    desk: Desk, session: Session, resolved: Resolved, namespace: dict[str, Any], replay: Replay
-) -> Cue | None:
+# Flags of which only one can be meant.
+_APART: Mapping[str, tuple[str, ...]] = {
+    "once": ("new", "fork", "at", "replay", "replay_only", "fresh"),
+    "new": ("fork", "at"),
+    "fork": ("at",),
+    "quiet": ("verbose",),
+    "as": ("format", "replay_only"),
+}
+
+
+def _look(flags: Mapping[str, Any]) -> Look:
+    form = flags.get("format", "md")
+    if "quiet" in flags:
+        return Look("quiet", form)
+    return Look("verbose" if "verbose" in flags else "normal", form)
+
+
+def _go_to_branch(session: Session, name: str) -> None:
+    """Go on with a branch; a cell that runs again finds the one that it began."""
+    if session.journal is not None and name in session.journal.branches():
+        session.use_branch(name)
+    else:
+        session.fork(name)
+
+
+def cue_of(desk: Desk, asking: Asking, *, replay: Replay, key: str) -> Cue | None:
+    """Return where a turn is asked from, for the journal."""
+    session = asking.session
     if session.journal is None:
         if replay == "only":
             raise UsageError("--replay-only needs the journal: %config Alloy.journal = 'on'")
         return None
     return Cue(
-        key=desk.places.key(),
-        references=fingerprint(resolved.names, namespace),
+        key=key,
+        references=fingerprint(asking.prompt.names, asking.prompt.values),
         replay=replay,
-        note=fresh.note(desk.lost(session)) if session.id in desk.aged else "",
+        note=_of_the_kernel(desk, asking) if session.id in desk.aged else "",
     )
+
+
+def _of_the_kernel(desk: Desk, asking: Asking) -> str:
+    """Return what the model is told of a kernel that is new; which names are gone is the dial's."""
+    is_told = Dial.of(asking.settings.get("context", {})).level != "none"
+    return fresh.note(desk.lost(asking.session) if is_told else [])
 
 
 def _replay(desk: Desk, flags: dict[str, Any]) -> Replay:
@@ -162,26 +276,24 @@ def _name(output: str | None) -> str | None:
     return output
 
 
-def _dollars(text: str) -> Decimal:
-    try:
-        return Decimal(text.lstrip("$"))
-    except InvalidOperation:
-        raise UsageError(f"--max-cost {text}: give US dollars, such as 0.50.") from None
-
-
 # --- drawing and keeping ------------------------------------------------------------------------
 
 
-def _transcript(desk: Desk, asking: Asking) -> Transcript:
+def transcript_of(desk: Desk, asking: Asking) -> Transcript:
+    """Return what the turn is folded into, with what is said before it."""
     answering: Provider = asking.settings.get("provider") or asking.session.provider
     transcript = Transcript(
         window_of(answering), getattr(answering, "label", None), total=asking.session.cost
     )
+    transcript.look = asking.look
     for text in desk.said:
         transcript.notice("info", text)
     desk.said.clear()
     if asking.prompt.unknown:
         transcript.notice("info", _unknown_names(asking.prompt.unknown))
+    before = desk.data.noted(asking.session, Dial.of(asking.settings.get("context", {})))
+    for remark in (*asking.prompt.remarks, *filter(None, [before])):
+        transcript.notice("info", remark)
     return transcript
 
 

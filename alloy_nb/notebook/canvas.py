@@ -82,7 +82,7 @@ class Publish(Protocol):
     """Shows an output, or shows it anew."""
 
     def __call__(
-        self, data: dict[str, str], *, display_id: str, update: bool, metadata: dict[str, Any]
+        self, data: dict[str, Any], *, display_id: str, update: bool, metadata: dict[str, Any]
     ) -> None:
         """Send `data` by MIME type; `update` replaces what `display_id` showed before."""
 
@@ -116,7 +116,7 @@ def _nothing() -> None:
 
 
 def publish_to_ipython(
-    data: dict[str, str], *, display_id: str, update: bool, metadata: dict[str, Any]
+    data: dict[str, Any], *, display_id: str, update: bool, metadata: dict[str, Any]
 ) -> None:
     """Show an output in the cell that runs."""
     from IPython.display import publish_display_data
@@ -136,7 +136,7 @@ class Output:
 
     id: str
     parts: dict[Hashable, Bundle] = field(default_factory=dict)
-    shown: dict[str, str] | None = None
+    shown: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -151,16 +151,23 @@ class NotebookCanvas:
         transcript: What to draw.
         publish: Shows an output; `publish_to_ipython` in earnest.
         clock: The loop; by default the one that runs when something is first marked.
+        most: How many outputs it may have; what comes later shares the last one.
     """
 
     def __init__(
-        self, transcript: Transcript, publish: Publish, *, clock: Clock | None = None
+        self,
+        transcript: Transcript,
+        publish: Publish,
+        *,
+        clock: Clock | None = None,
+        most: int = _OUTPUTS,
     ) -> None:
         self.transcript = transcript
         self.before: Callable[[], object] = _nothing
         self.outputs: list[Output] = []
         self._publish = publish
         self._clock = clock
+        self._most = most
         self._views: dict[int, _View] = {}
         self._changed: list[Output] = []
         self._phase: Output | None = None
@@ -172,6 +179,11 @@ class NotebookCanvas:
         self._activity = (-1, 0.0)
         self._closed = False
 
+    def begin(self) -> None:
+        """Draw the first frame now, on whatever thread: its outputs are in the cell that runs."""
+        self._draw(final=False)
+        self._send()
+
     def mark(self) -> None:
         """Note that there is something new; the next frame shows it."""
         if self._drawing or self._closed:
@@ -181,6 +193,12 @@ class NotebookCanvas:
         if self._clock is None:
             self._clock = asyncio.get_running_loop()
         self._later(self._next - self.now)
+
+    def draw(self) -> None:
+        """Draw what is new now, not with the next frame."""
+        if not self._closed:
+            self._cancel()
+            self._frame()
 
     def finish(self) -> None:
         """Draw every output in its last form."""
@@ -201,7 +219,7 @@ class NotebookCanvas:
 
     def output(self) -> Output:
         """Return the output for the next part, in the order of the transcript."""
-        if len(self.outputs) >= _OUTPUTS:
+        if len(self.outputs) >= self._most:
             return self.outputs[-1]
         output = self._phase or _new_output()
         if self._phase is not None:
@@ -240,6 +258,8 @@ class NotebookCanvas:
         self.before()
         # By identity, not by position: a notice may come in above a footer that is drawn already.
         for position, segment in enumerate(self.transcript.segments):
+            if not self.transcript.look.shows(segment):
+                continue
             view = self._views.get(id(segment))
             if view is None:
                 view = self._views[id(segment)] = _view(self, segment, position)
@@ -256,7 +276,7 @@ class NotebookCanvas:
             return
         # Between two turns the line is worth an output only if the wait is noticeable.
         wanted = transcript.idle and (not self.outputs or seconds >= 1)
-        if self._phase is None and wanted and len(self.outputs) < _OUTPUTS:
+        if self._phase is None and wanted and len(self.outputs) < self._most:
             self._phase = _new_output()
         if self._phase is not None:
             self.put(self._phase, "phase", render_phase(transcript.phase_after(seconds)))
@@ -278,7 +298,7 @@ class NotebookCanvas:
             output.shown = data
             # An output that is shared is sent again for each of its parts, final or not.
             if len(output.parts) > 1 or not bundle.markdown:
-                live += _ENVELOPE + sum(len(text.encode()) for text in data.values())
+                live += _ENVELOPE + sum(len(str(part).encode()) for part in data.values())
         self._changed.clear()
         return live
 
@@ -299,7 +319,8 @@ class _View(Protocol):
 
 
 def _view(canvas: NotebookCanvas, segment: Segment, position: int) -> _View:
-    if isinstance(segment, TextSegment):
+    # Only Markdown is drawn in pieces that stand alone; code is Markdown, with fences.
+    if isinstance(segment, TextSegment) and canvas.transcript.look.form in ("md", "code"):
         return _TextView(canvas, segment, position)
     return _CardView(canvas, segment)
 
@@ -322,7 +343,8 @@ class _CardView:
         done = final or is_done(segment)
         if self._done and self._version == segment.version:
             return
-        bundle = render(segment, live=not done, elapsed=self._elapsed())
+        look = self._canvas.transcript.look
+        bundle = render(segment, live=not done, elapsed=self._elapsed(), look=look)
         if not done and (not bundle.plain.strip() or self._rests()):
             return
         if done and isinstance(segment, ThinkingSegment) and not self._worth(segment):
@@ -431,7 +453,7 @@ class RecordingCanvas(NotebookCanvas):
     """
 
     def __init__(self, transcript: Transcript) -> None:
-        self.frames: list[tuple[str, dict[str, str]]] = []
+        self.frames: list[tuple[str, dict[str, Any]]] = []
         super().__init__(transcript, self._keep, clock=_Never())
 
     def mark(self) -> None:
@@ -441,11 +463,11 @@ class RecordingCanvas(NotebookCanvas):
             self._send()
 
     @property
-    def saved(self) -> list[dict[str, str]]:
+    def saved(self) -> list[dict[str, Any]]:
         """The last form of each output, in order."""
         return list(dict(self.frames).values())
 
-    def _keep(self, data: dict[str, str], *, display_id: str, **_: object) -> None:
+    def _keep(self, data: dict[str, Any], *, display_id: str, **_: object) -> None:
         self.frames.append((display_id, data))
 
 

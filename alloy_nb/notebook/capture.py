@@ -16,18 +16,44 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-__all__ = ["Captured"]
+__all__ = ["Captured", "Output", "shortened"]
 
-_MOST_PRINTED = 2_000_000
+# Of what is printed, this many characters of the beginning are kept, and as many of the end.
+_MOST_PRINTED = 250_000
 _MISSING = object()
 
 
+def shortened(text: str, most: int, length: int | None = None) -> str:
+    """Return `text`, or its head and its tail with how much is missing between them.
+
+    Args:
+        text: Of a text of which only head and tail were kept, these.
+        most: How many characters may stay.
+        length: How long the text was when it was whole.
+    """
+    length = len(text) if length is None else length
+    if length <= most:
+        return text
+    # The beginning says what it is, the end how it came out.
+    head = most * 3 // 5
+    tail = most - head
+    return f"{text[:head]}\n[... {length - most:,} characters left out ...]\n{text[-tail:]}"
+
+
 @dataclass(frozen=True, slots=True)
-class _Output:
+class Output:
+    """Something that was displayed, by MIME types; an `update` changes an earlier one."""
+
     data: dict[str, Any]
     metadata: dict[str, Any]
     transient: dict[str, Any]
-    update: bool
+    update: bool = False
+
+    @property
+    def plain(self) -> str:
+        """Its text, where it has one."""
+        text = self.data.get("text/plain", "")
+        return text if isinstance(text, str) else ""
 
 
 class Captured:
@@ -38,10 +64,11 @@ class Captured:
     """
 
     def __init__(self, shell: Any) -> None:
-        self.outputs: list[_Output] = []
+        self.outputs: list[Output] = []
         self._shell = shell
         self._publisher = shell.display_pub
-        self._complaints: list[str] = []
+        self.complaints: list[str] = []
+        """What could not be shown, and why."""
         self._printed = _Printed(sys.stdout)
         self._warned = _Printed(sys.stderr)
         self._stack = contextlib.ExitStack()
@@ -62,26 +89,32 @@ class Captured:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def show(self) -> None:
+    def publish(self, output: Output) -> None:
         """Show in the cell what was displayed; an update of an output updates it."""
-        for output in self.outputs:
-            self._publisher.publish(
-                data=output.data,
-                metadata=output.metadata,
-                transient=output.transient,
-                update=output.update,
-            )
+        self._publisher.publish(
+            data=output.data,
+            metadata=output.metadata,
+            transient=output.transient,
+            update=output.update,
+        )
 
-    def parts(self) -> list[str]:
-        """Return the text of it all."""
-        texts = [self._printed.getvalue(), self._warned.getvalue()]
-        return [*texts, *map(_described, self.outputs), *self._complaints]
+    def printed(self, most: int) -> list[str]:
+        """Return what went to standard output and to standard error, each cut to a length."""
+        texts = [self._printed.kept(most), self._warned.kept(most)]
+        return [text for text in texts if text.strip()]
+
+    def say(self, text: str) -> None:
+        """Print a text in the cell, once the code has ended."""
+        out = self._printed.behind
+        with contextlib.suppress(Exception):  # there may be nobody to read it any more
+            out.write(text if text.endswith("\n") else f"{text}\n")
+            out.flush()
 
     def _complain(self, exc_tuple: Any = None, *_: Any, **__: Any) -> None:
         error = exc_tuple[1] if exc_tuple else sys.exception()
         if error is not None:
             told = "".join(traceback.format_exception_only(error)).strip()
-            self._complaints.append(f"(could not be shown: {told})")
+            self.complaints.append(f"(could not be shown: {shortened(told, 2_000)})")
 
 
 def _refuse_input(*_: Any) -> str:
@@ -96,32 +129,57 @@ def _draws_the_answer() -> bool:
     return threading.current_thread().name == "alloy-loop"
 
 
-class _Printed(io.StringIO):
-    """Keeps what is printed, up to a size: a loop that prints must not fill the memory."""
+class _Printed(io.TextIOBase):
+    """Keeps the head and the tail of what is printed: a loop that prints must fill no memory."""
+
+    encoding = "utf-8"
+    errors = "replace"
 
     def __init__(self, behind: TextIO) -> None:
         super().__init__()
-        self._behind = behind
-        self._left = _MOST_PRINTED
+        self.behind = behind
+        self._head: list[str] = []
+        self._tail: list[str] = []
+        self._room = _MOST_PRINTED
+        self._length = self._waiting = 0
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         if _draws_the_answer():
-            return self._behind.write(text)
-        if self._left > 0:
-            cut = "\n[what was printed from here on was not kept]\n"
-            super().write(text if len(text) <= self._left else text[: self._left] + cut)
-            self._left -= len(text)
+            return self.behind.write(text)
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        with self._lock:
+            self._length += len(text)
+            if self._room > 0:
+                self._head.append(text[: self._room])
+            rest = text[self._room :][-_MOST_PRINTED:]
+            self._room = max(0, self._room - len(text))
+            if rest:
+                self._tail.append(rest)
+                self._waiting += len(rest)
+                if self._waiting > 4 * _MOST_PRINTED or len(self._tail) > 20_000:
+                    self._tail = ["".join(self._tail)[-_MOST_PRINTED:]]
+                    self._waiting = len(self._tail[0])
         return len(text)
+
+    def kept(self, most: int) -> str:
+        """Return what was printed, cut to a length."""
+        text = "".join(self._head) + "".join(self._tail)[-_MOST_PRINTED:]
+        return shortened(text, most, self._length)
+
+    def writable(self) -> bool:
+        return True
 
     def flush(self) -> None:
         if _draws_the_answer():
-            self._behind.flush()
+            self.behind.flush()
 
 
 class _Publisher:
     """Keeps what is displayed, for afterwards; all else is the publisher's behind it."""
 
-    def __init__(self, behind: Any, outputs: list[_Output]) -> None:
+    def __init__(self, behind: Any, outputs: list[Output]) -> None:
         self._behind = behind
         self._outputs = outputs
 
@@ -131,7 +189,7 @@ class _Publisher:
         if _draws_the_answer():
             self._behind.publish(data=data, metadata=metadata, transient=transient, update=update)
         else:
-            self._outputs.append(_Output(data, metadata or {}, transient or {}, update))
+            self._outputs.append(Output(dict(data), metadata or {}, transient or {}, update))
 
     def clear_output(self, wait: bool = False) -> None:  # noqa: ARG002  # IPython's signature
         self._outputs.clear()
@@ -152,7 +210,3 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         else:
             setattr(owner, name, kept)
 
-
-def _described(output: _Output) -> str:
-    text = output.data.get("text/plain", "")
-    return f"[shown to the user: {text}]" if text else "[shown to the user]"

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from alloy_nb.markup.fragment import harmless
 from alloy_nb.markup.plain import clean
 from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.notebook.render import Bundle, render_text
 
-__all__ = ["publish_table", "publish_text", "table"]
+__all__ = ["publish_table", "publish_text", "publish_value", "table"]
 
 Rows = Sequence[Sequence[str]]
 
@@ -43,6 +44,19 @@ def publish_table(rows: Rows) -> None:
 def publish_text(text: str) -> None:
     """Show a text as it is, in its lines."""
     _publish(replace(render_text(fence(text), ()), plain=clean(text)))
+
+
+def publish_value(value: object) -> None:
+    """Show a value as the notebook shows one; what a model may have put into it is harmless."""
+    from IPython import get_ipython
+
+    shell: Any = get_ipython()
+    data, _ = shell.display_formatter.format(value, include={"text/plain", "text/html"})
+    if not data:
+        return  # it has displayed itself
+    plain = clean(str(data.get("text/plain", "")))
+    html = clean(harmless(str(data.get("text/html", ""))))
+    _publish(Bundle(html, fence(plain), plain))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -28,8 +28,12 @@ from alloy_nb.messages import Message
 from alloy_nb.notebook import fresh, status
 from alloy_nb.notebook.approval import Approvals, Rules
 from alloy_nb.notebook.archive import Archive
+from alloy_nb.notebook.dialing import Dialing
 from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.keychain import Keychain
+from alloy_nb.notebook.namespace import Names
 from alloy_nb.notebook.place import Places
+from alloy_nb.notebook.stale import Inputs
 from alloy_nb.notebook.transcript import Transcript
 from alloy_nb.providers import default_provider, provider, split_effort
 from alloy_nb.providers.base import Provider
@@ -53,6 +57,7 @@ class Settings(Protocol):
     journal: str
     resume: str
     replay: bool
+    data: str
 
 
 class Desk:
@@ -70,12 +75,21 @@ class Desk:
         self.current = "main"
         self.archive = Archive(shell, self.tell)
         self.places = Places(shell)
+        self.keychain = Keychain()
         self.approvals = Approvals(lambda: settings.approve)
-        self.tools: tuple[Tool, ...] = as_tools([python_tool(shell), read, write, edit, bash])
+        self.names = Names(shell.user_ns, shell.user_ns_hidden)
+        python = python_tool(shell, self.names)
+        self.tools: tuple[Tool, ...] = as_tools([python, read, write, edit, bash])
         """What a new conversation may use."""
+        self.data = Dialing(settings, shell, python)
+        self.inputs = Inputs(shell)
         self.drawing: Transcript | None = None
         self.asked: tuple[Session, ...] = ()
         """Who was asked last."""
+        self.background: list[Any] = []
+        """The turns that were begun in the background, until somebody has heard of their end."""
+        self.compared: dict[str, Any] = {}
+        """What several models answered last, by the id of the conversation."""
         self.asides: list[Session] = []
         """What was asked outside of the conversations; it counts in what they cost."""
         self.said: list[str] = []
@@ -123,6 +137,7 @@ class Desk:
         session = Session(**settings) if record is None else Session.restore(record, **settings)
         if wanted.max_cost and record is None:  # what was spent elsewhere does not count here
             session.configure(budget=budget_within(wanted.max_cost, session))
+        self.data.put_on(session)
         session.bus.subscribe(session.runs_topic, partial(self._runs.__setitem__, session.id))
         return session
 
@@ -133,9 +148,8 @@ class Desk:
 
     def aside(self, session: Session, why: str, messages: Iterable[Message] = ()) -> Session:
         """Begin a conversation beside another, with its settings and limits, that is not kept."""
-        beside = Session(
-            provider=session.provider, name=f"{session.name} ({why})", messages=messages
-        )
+        name = f"{session.name} ({why} {len(self.asides) + 1})"
+        beside = Session(provider=session.provider, name=name, messages=messages)
         beside.agent = session.agent
         self.asides.append(beside)
         return beside
@@ -161,8 +175,13 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the conversations."""
+        for turn in self.background:
+            turn.stop()
+        self.inputs.close()
+        self.names.forget()
         self.sessions.clear()
         self.archive.close()
+        self.keychain.close()
 
     # --- settings ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook import answers, verbatim
+from alloy_nb.notebook import answers, completion, figures, verbatim
 from alloy_nb.notebook.magics import Alloy
 
 __all__ = ["load", "unload"]
@@ -15,8 +15,12 @@ def load(shell: Any) -> None:
     """Register ``%alloy`` and ``%%alloy``. Loading twice is loading once, and prints nothing."""
     if _loaded(shell) is not None:
         return
-    shell.register_magics(Alloy(shell))
+    magics = Alloy(shell)
+    shell.register_magics(magics)
+    magics.desk.keychain.open()
+    completion.offer_completions(shell, magics.desk)
     shell.input_transformers_cleanup.append(verbatim.keep_question_marks)
+    figures.listen(shell)
     shell.display_formatter.ipython_display_formatter.for_type(Result, answers.show)
 
 
@@ -31,6 +35,8 @@ def unload(shell: Any) -> None:
         shell.magics_manager.magics[kind].pop("alloy", None)
     shell.magics_manager.registry.pop("Alloy", None)
     shell.input_transformers_cleanup.remove(verbatim.keep_question_marks)
+    figures.silence(shell)
+    completion.forget(shell)
     shell.display_formatter.ipython_display_formatter.pop(Result, None)
 
 

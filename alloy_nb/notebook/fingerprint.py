@@ -2,7 +2,8 @@
 
 A prompt tells the model the type and the shape of ``@df``; the answer depends on the values too.
 They are hashed where that is quick and sure: numbers, texts, containers of these, arrays and
-tables of pandas and Polars. Of anything else the description counts.
+tables of pandas and Polars. Of a cell, an exception, a figure and a file, what was sent is hashed.
+Of anything else the description counts.
 """
 
 from __future__ import annotations
@@ -12,47 +13,56 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from alloy_nb.notebook.references import describe
+from alloy_nb.notebook.schema import describe
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "hash_of"]
 
 # More is not hashed whole: it would hold up the cell.
 _MOST_BYTES = 256_000_000
 _MOST_ITEMS = 100_000
 
 
-def fingerprint(names: Iterable[str], namespace: Mapping[str, Any]) -> str:
+def fingerprint(names: Iterable[str], values: Mapping[str, Any]) -> str:
     """Return a hash of the values of these names; ``""`` of none. Never raises."""
     whole = hashlib.sha256()
     there = False
     for name in sorted(set(names)):
         there = True
-        whole.update(f"{name}:{describe(name, namespace.get(name))}\n".encode("utf-8", "replace"))
-        whole.update(_of(namespace.get(name)))
+        whole.update(hash_of(name, values.get(name)))
     return whole.hexdigest()[:32] if there else ""
 
 
-def _of(value: Any) -> bytes:
+def hash_of(name: str, value: Any, *, most_bytes: int = _MOST_BYTES) -> bytes:
+    """Return a hash of one value; of one that is larger, its description counts."""
+    whole = hashlib.sha256(f"{name}:{describe(name, value)}\n".encode("utf-8", "replace"))
     try:
-        return _content(value) or b""
+        whole.update(_content(value, most_bytes) or b"")
     except Exception:  # a user's object may fail anywhere; its description counts then
-        return b""
+        return whole.digest()
+    return whole.digest()
 
 
-def _content(value: Any) -> bytes | None:
+def _content(value: Any, most: int) -> bytes | None:
     pandas, numpy, polars = (sys.modules.get(name) for name in ("pandas", "numpy", "polars"))
     if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series, pandas.Index)):
-        if value.size > _MOST_BYTES // 8:
+        if value.size > most // 8:
             return None
         hashed = pandas.util.hash_pandas_object(value, index=not isinstance(value, pandas.Index))
         return bytes(hashed.to_numpy().tobytes())
     if polars is not None and isinstance(value, polars.DataFrame):
+        if value.height * value.width > most // 8:
+            return None
         return bytes(value.hash_rows().to_numpy().tobytes())
     if numpy is not None and isinstance(value, numpy.ndarray):
-        if value.nbytes > _MOST_BYTES or value.dtype.hasobject:
+        if value.nbytes > most or value.dtype.hasobject:
             return None
         return hashlib.sha256(value.tobytes()).digest()
+    if type(value) is tuple and any(type(item) not in _PLAIN for item in value):
+        return b"".join(_content(item, most) or b"-" for item in value)
     return _plain(value)
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
 def _plain(value: Any) -> bytes | None:
@@ -64,7 +74,7 @@ def _plain(value: Any) -> bytes | None:
         left -= 1
         if left < 0:
             return False
-        if item is None or type(item) in (bool, int, float, complex, str, bytes):
+        if item is None or type(item) in _PLAIN:
             return True
         if type(item) in (list, tuple):
             return all(map(is_plain, item))

@@ -59,6 +59,16 @@ FLAGS: Sequence[Flag] = (
         "what the answer is, and how it is shown; code goes into the next cell",
         choices=("md", "text", "code", "html", "json", "math"),
     ),
+    Flag(
+        ("-i", "--input"),
+        "REF[,REF]",
+        "tell the model about these too: df, df.col, In[3], plot, file:notes.md, $(len(df))",
+    ),
+    Flag(
+        ("--data",),
+        "LEVEL",
+        "what may leave the kernel in this turn: none, names, schema, sample:N, full",
+    ),
     Flag(("-s", "--session"), "NAME", "use another conversation of this notebook"),
     Flag(("--new",), None, "forget the conversation first"),
     Flag(("--at",), "N", "ask in the place of turn N; it and what came after stay on a branch"),
@@ -112,9 +122,13 @@ _ONE = ("session",)
 _ANSWERS = (
     *("model", "output", "session", "base_url", "max_cost", "think", "approve", "system"),
     *("tools", "max_turns", "set", "once", "quiet", "verbose", "replay", "replay_only", "fresh"),
-    "data",
+    *("data", "input"),
 )
-_ASKS = ("session", "model", "base_url", "output", "think", "approve", "max_cost")
+
+_ASKS = (
+    *("session", "model", "base_url", "output", "think", "approve", "max_cost"),
+    *("data", "input"),
+)
 """Of commands that ask the model."""
 
 COMMANDS: Sequence[Command] = (
@@ -126,7 +140,14 @@ COMMANDS: Sequence[Command] = (
         ("session", "base_url"),
     ),
     Command("models", "[WORD]", "list models, and whether there is a key for them", 1),
-    Command("approve", "[POLICY]", "show or set which tools may run: ask, read, all, none", 1),
+    Command(
+        "approve",
+        "[POLICY | forget]",
+        "show or set which tools may run: ask, read, all, none, or NAME of a function; list what "
+        "was allowed for the session, or forget it",
+        1,
+        _ONE,
+    ),
     Command(
         "fix",
         "[N] [WORDS]",
@@ -155,9 +176,33 @@ COMMANDS: Sequence[Command] = (
         2,
         ("session", "force", "verify", "no_verify"),
     ),
+    Command(
+        "data",
+        "[LEVEL]",
+        "show or set what may leave the kernel: none, names, schema, sample:N, full",
+        1,
+    ),
+    Command("stale", "", "list the answers whose variables, cells or files have changed", 0, _ONE),
     Command("reset", "", "forget the conversation; settings and costs stay", 0, ("session",)),
     Command("resume", "[NAME]", "go on with a conversation from before the kernel's start", 1),
     Command("undo", "", "go back to before the last turn, which is kept on a branch", 0, _ONE),
+    Command("names", "", "list the variables that the last turn with python changed", 0),
+    Command(
+        "restore",
+        "[NAME ...]",
+        "put variables back as they were before that turn; again: take it back. "
+        "For the conversation there is undo",
+        50,
+    ),
+    Command("key", "[VENDOR [forget]]", "type a key, unseen; it stays in this kernel's memory", 2),
+    Command(
+        "doctor",
+        "[offline]",
+        "check versions, key, endpoint, tools, widgets and limits; it asks the model one tiny "
+        "question, unless offline",
+        1,
+        ("session",),
+    ),
     Command("retry", "", "ask the last prompt again, with -m by another model", 0, _ASKS),
     Command("edit", "N [PROMPT]", "ask something else in the place of turn N", 1, _ASKS, tail=True),
     Command("continue", "", "go on with a turn that was stopped or cut off", 0, _ASKS),

@@ -1,8 +1,22 @@
 """The python tool: code runs in the user's namespace, on the main thread.
 
 It does not go through ``run_cell``: that leaks a traceback into the user's cell, swallows an
-interrupt, and touches history. Printed text and the value of the last expression go to the model;
-what the code displays goes to the cell as well, so a plot is seen.
+interrupt, and touches history. ::
+
+    names.before ─▶ Captured ─▶ standing ─▶ Watch.run(code) ─▶ names.after
+                     │ printed    │ bent      │ stopped
+                     ▼            ▼           ▼
+                     results.answered: what the model is told, what the person is shown
+
+Who gets what:
+
+- The model: what was printed, the text of each output and of the value of the last expression, the
+  traceback of a failure, and pictures. All of it passes the data dial first, and is cut to a length.
+- The person, in the cell: each output as the notebook shows it, figures too. So is the value where
+  it is more than a text, as a table or a plot is. Printed text and plain values stand in the card of
+  the call, where one reads what the model reads; what the dial keeps from the model is printed.
+- A picture that goes to the model is an output of the cell, and is not drawn in the card again. A
+  figure that is open and the value as well is shown once.
 """
 
 from __future__ import annotations
@@ -13,8 +27,6 @@ import contextlib
 import inspect
 import itertools
 import linecache
-import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,19 +34,28 @@ from collections.abc import Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from alloy_nb.engine.calls.tool import Tool, ToolContext, tool
+from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.notebook.capture import Captured
+from alloy_nb.notebook.dial import Dial
+from alloy_nb.notebook.drawing import draw_figures, open_figures
+from alloy_nb.notebook.namespace import Names
+from alloy_nb.notebook.results import Ran, answered, formatted
+from alloy_nb.notebook.standing import standing
+from alloy_nb.notebook.stopping import TimeIsUp, Watch
 
 __all__ = ["python_tool"]
 
 _numbers = itertools.count(1)
 _MOST_CHARACTERS = 20_000
-_STOP_SECONDS = 2.0
+# A value's text is made by code of anybody's; so is an exception's.
+_REPR_SECONDS = 2.0
+_FIGURE_SECONDS = 10.0
 
 
-def python_tool(shell: Any) -> Tool:
-    """Return a tool that runs Python in this shell's namespace."""
+def python_tool(shell: Any, names: Names | None = None) -> Tool:
+    """Return a tool that runs Python in this shell's namespace; `names` hears what it changes."""
+    ledger = Names(shell.user_ns, shell.user_ns_hidden) if names is None else names
 
     @tool(
         name="python",
@@ -44,19 +65,18 @@ def python_tool(shell: Any) -> Tool:
         max_result_chars=_MOST_CHARACTERS,
         subject=_subject,
     )
-    def python(code: str, context: ToolContext) -> str:
-        """Run Python code in the user's Jupyter kernel, where their variables are.
-
-        Returns what was printed, and the value of the last expression. Variables that the code
-        sets stay, for the next call and for the user.
-        """
-        limit = None if context.deadline is None else context.deadline - time.monotonic()
-        return _run(shell, code, limit)
+    def python(code: str, context: ToolContext) -> str | ToolOutput:
+        """Run Python code in the user's Jupyter kernel, where their variables are."""
+        turn = str(context.values.get("session_id", ""))
+        body, last = _compiled(code, filename := f"<alloy python {next(_numbers)}>")
+        linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
+        with _noted(ledger, turn, code):
+            return _run(shell, (body, last), Ran(code, filename), context)
 
     return python.with_options(
         description="Run Python code in the user's live Jupyter kernel, where their variables are. "
-        "Returns what was printed and the value of the last expression. Variables stay for the "
-        "next call and for the user."
+        "Returns what was printed, the value of the last expression and pictures of figures. "
+        "Variables stay for the next call and for the user."
     )
 
 
@@ -64,57 +84,99 @@ def _subject(arguments: Mapping[str, Any]) -> str:
     return str(arguments.get("code", ""))
 
 
-def _run(shell: Any, code: str, limit: float | None) -> str:
-    filename = f"<alloy python {next(_numbers)}>"
-    body, last = _compiled(code, filename)
-    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
-    shown, failure = None, None
+def _run(
+    shell: Any, code: tuple[CodeType | None, CodeType | None], ran: Ran, context: ToolContext
+) -> str | ToolOutput:
+    limit = None if context.deadline is None else context.deadline - time.monotonic()
     captured = Captured(shell)
     try:
-        with captured, _kept_names(shell.user_ns):
+        with captured:
+            before = open_figures()
             try:
-                with _at_most(limit):
-                    if body is not None:
-                        _execute(body, shell.user_ns)
-                    if last is not None:
-                        shown = _text_of(shell, _execute(last, shell.user_ns))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # SystemExit too: a tool must not end the kernel
-                failure = _traceback(error, filename)
+                with standing(shell, ran.notes):
+                    value = _executed(code, shell.user_ns, limit, ran)
+                if ran.error is None and value is not None:
+                    _describe(shell, value, ran)
             finally:
-                _draw_figures()
-    finally:
-        # Also what was displayed before an interrupt: the user has waited for it.
-        captured.show()
-    parts = captured.parts()
-    if shown is not None:
-        parts.append(shown)
-    text = "\n".join(part.rstrip("\n") for part in parts if part and part.strip())
-    if failure is not None:
-        raise ToolError(f"{text}\n{failure}".lstrip("\n"))
-    return text or "(no output)"
+                with contextlib.suppress(TimeIsUp):
+                    Watch(_FIGURE_SECONDS).run(lambda: draw_figures(before))
+    except BaseException:
+        # The person stopped it, and has waited for what there was before that.
+        for text in captured.printed(_MOST_CHARACTERS):
+            captured.say(text)
+        for output in captured.outputs:
+            captured.publish(output)
+        raise
+    return answered(captured, ran, Dial.of(context.values))
+
+
+def _executed(
+    code: tuple[CodeType | None, CodeType | None],
+    namespace: dict[str, Any],
+    limit: float | None,
+    ran: Ran,
+) -> Any:
+    """Run the statements and return the value of the expression; a failure goes into `ran`.
+
+    Raises:
+        KeyboardInterrupt: The person stopped it. One that the code raised itself is a failure.
+    """
+    watch = Watch(None if limit is None else max(limit, 0.001))
+    body, last = code
+
+    def work() -> Any:
+        if body is not None:
+            _execute(body, namespace)
+        return None if last is None else _execute(last, namespace)
+
+    try:
+        return watch.run(work)
+    except TimeIsUp as stop:
+        _fail(ran, TimeoutError(f"stopped at the limit of {watch.seconds:.3g} s"), stop)
+    except KeyboardInterrupt as stop:
+        if watch.why == "person" or not _on_main_thread():
+            raise
+        _fail(ran, stop, stop)
+    except BaseException as error:  # SystemExit too: a tool must not end the kernel
+        _fail(ran, error, error)
+    return None
+
+
+def _fail(ran: Ran, error: BaseException, origin: BaseException) -> None:
+    ran.error = error.with_traceback(origin.__traceback__)
+    try:
+        ran.traceback = Watch(_REPR_SECONDS).run(lambda: _traceback(ran.error, ran.filename))
+    except TimeIsUp:
+        ran.traceback = f"{type(error).__name__} (its text took longer than {_REPR_SECONDS:.0f} s)"
+
+
+def _describe(shell: Any, value: Any, ran: Ran) -> None:
+    """Make the forms of a value; its code has two seconds, and may fail."""
+    ran.value = value
+    try:
+        with standing(shell, ran.notes):
+            ran.bundle = Watch(_REPR_SECONDS).run(lambda: formatted(shell, value))
+    except TimeIsUp:
+        ran.trouble = f"(could not be shown: its text took longer than {_REPR_SECONDS:.0f} s)"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit in a repr
+        ran.trouble = f"(could not be shown: {type(error).__name__})"
 
 
 @contextlib.contextmanager
-def _kept_names(namespace: dict[str, Any]) -> Iterator[None]:
-    """Keep ``_`` for the user: code that assigns it would end IPython's last value for good."""
-    names = ("_", "__", "___")
-    before: dict[str, Any] = {name: namespace[name] for name in names if name in namespace}
+def _noted(names: Names, turn: str, code: str) -> Iterator[None]:
+    """Note what the code does to the variables. The notes may fail; the code must run."""
+    with contextlib.suppress(Exception):
+        names.before(turn, code)
     try:
         yield
     finally:
-        for name in names:
-            # IPython itself takes them away where a library has put `_` among the builtins.
-            namespace.pop(name, None)
-        namespace.update(before)
+        with contextlib.suppress(Exception):
+            names.after(turn)
 
 
-def _draw_figures() -> None:
-    """Draw the figures that the code left open now, not below the answer when the cell ends."""
-    inline = sys.modules.get("matplotlib_inline.backend_inline")
-    if inline is not None:
-        inline.flush_figures()
+# --- compiling and running ----------------------------------------------------------------------
 
 
 def _compiled(code: str, filename: str) -> tuple[CodeType | None, CodeType | None]:
@@ -141,86 +203,33 @@ def _execute(code: CodeType, namespace: dict[str, Any]) -> Any:
 
 
 def _awaited(coroutine: Any) -> Any:
-    """Run code with a top-level ``await``; this thread may have a loop of its own already."""
-    outcome: list[Any] = []
-    loop = asyncio.new_event_loop()
+    """Run code with a top-level ``await`` in a loop of its own, on this thread.
 
-    def work() -> None:
-        try:
-            with asyncio.Runner(loop_factory=lambda: loop) as runner:
-                outcome.append((runner.run(coroutine), None))
-        except BaseException as error:  # carried over to the thread that asked
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=work, name="alloy-await", daemon=True)
-    thread.start()
-    try:
-        thread.join()
-    except BaseException:  # the user's interrupt, or the limit of time: the code stops with us
-        with contextlib.suppress(RuntimeError):  # it ended in this moment, and its loop with it
-            loop.call_soon_threadsafe(_cancel_all, loop)
-        thread.join(_STOP_SECONDS)
-        raise
-    value, error = outcome[0]
-    if error is not None:
-        raise error
-    return value
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-
-
-class _TimeIsUp(BaseException):
-    """The code ran into its limit; no ``except Exception`` of its own may swallow that."""
-
-
-@contextlib.contextmanager
-def _at_most(seconds: float | None) -> Iterator[None]:
-    """Stop the code at its limit of time.
-
-    It holds the main thread, which nobody else could free: the cell would never end. The alarm
-    rings again each second, for code that catches everything.
+    The thread may be in the midst of a loop already, the kernel's, which waits for us: it is put
+    aside, since Python allows one at a time.
     """
-    alarm = getattr(signal, "SIGALRM", None)  # Windows has none
-    if seconds is None or alarm is None or not _on_main_thread():
-        yield
-        return
-    armed = True
-
-    def ring(*_: Any) -> None:
-        if armed:
-            raise _TimeIsUp
-
-    before = signal.signal(alarm, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 1.0)
+    outer = asyncio._get_running_loop()
+    task = None if outer is None else asyncio.current_task(outer)
+    if outer is not None and task is not None:
+        asyncio.tasks._leave_task(outer, task)
+    asyncio._set_running_loop(None)
     try:
-        yield
-    except _TimeIsUp:
-        armed = False
-        raise TimeoutError(f"stopped at the limit of {seconds:.3g} s") from None
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(coroutine)
     finally:
-        armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(alarm, before)
+        asyncio._set_running_loop(outer)
+        if outer is not None and task is not None:
+            asyncio.tasks._enter_task(outer, task)
 
 
 def _on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _text_of(shell: Any, value: Any) -> str | None:
-    """Return a value as the notebook would print it; one that displays itself has no text."""
-    if value is None:
-        return None
-    data, _ = shell.display_formatter.format(value, include={"text/plain"})
-    text = data.get("text/plain")
-    return text if isinstance(text, str) else None
-
-
-def _traceback(error: BaseException, filename: str) -> str:
+def _traceback(error: BaseException | None, filename: str) -> str:
     """Return the traceback from the tool's own code on: our frames tell the model nothing."""
+    if error is None:
+        return ""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename != filename:
         frames = frames.tb_next

@@ -12,19 +12,31 @@ from IPython.core.magic import (
     needs_local_scope,
     no_var_expand,
 )
-from traitlets import Bool, Enum, Float, Int, Unicode, observe
+from traitlets import (
+    Bool,
+    Callable,
+    Enum,
+    Float,
+    Int,
+    TraitError,
+    Unicode,
+    Union,
+    observe,
+    validate,
+)
 
 from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.notebook import nesting, status
-from alloy_nb.notebook.asking import asked, prepared
 from alloy_nb.notebook.commands import commands
 from alloy_nb.notebook.commands.models import show_status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.dial import Dial
 from alloy_nb.notebook.prompt import SYSTEM
 from alloy_nb.notebook.guide import usage, usage_of
+from alloy_nb.notebook.prompts import answered
 from alloy_nb.notebook.words import Words, parse
 from alloy_nb.providers.base import EFFORTS
 
@@ -41,8 +53,17 @@ class Alloy(Magics):
     effort = Enum(["", *EFFORTS], "", help="How much to think. Empty: the model's default.").tag(
         config=True
     )
-    approve = Enum(
-        list(POLICIES), "ask", help="Which tools may run: all, those that read, none, or ask."
+    approve = Union(
+        [Enum(list(POLICIES)), Callable()],
+        default_value="ask",
+        help="Which tools may run: all, those that read, none, or ask; or a function of a call and "
+        "its tool that answers True, False or 'ask'.",
+    ).tag(config=True)
+    data = Unicode(
+        "full",
+        help="What may leave the kernel: none, names, schema (types, shapes and columns, never a "
+        "value), sample:N (the first N rows, items or lines), full (what code prints and returns "
+        "is sent). @name in a prompt sends the schema also with full.",
     ).tag(config=True)
     max_cost = Float(0.0, help="US dollars that a session may spend. 0: no limit.").tag(config=True)
     max_turns = Int(25, help="Replies of the model in one turn of yours, tool calls included.").tag(
@@ -96,18 +117,19 @@ class Alloy(Magics):
     @no_var_expand
     @needs_local_scope
     @line_cell_magic
-    def alloy(self, line: str, cell: str | None = None, local_ns: Any = None) -> Result | None:  # noqa: D102  # set below
+    def alloy(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:  # noqa: D102  # set below
         words = parse(line, cell=cell)
+        self.desk.said += self.desk.keychain.noticed(self.shell.user_ns.get("In"))
         try:
             if words.flags.get("help") or (cell is None and words.prompt == "?"):
                 status.say(usage_of(words.command or "") or usage())
             elif words.command is not None:
-                self._commands[words.command](words)
+                return self._commands[words.command](words)
             elif not words.prompt.strip():
                 self._nothing_asked(words, cell)
             else:
                 namespace = {**self.shell.user_ns, **(local_ns or {})}
-                return asked(self.desk, prepared(self.desk, words, namespace))
+                return answered(self.desk, words, namespace)
         except (ConfigError, SessionError) as error:
             # A mistake in the cell is IPython's own kind of error: one line, no traceback.
             raise UsageError(str(error)) from None
@@ -135,6 +157,13 @@ class Alloy(Magics):
             return
         form = "%%alloy [FLAGS]\nPROMPT" if cell is not None else "%alloy [FLAGS] PROMPT"
         raise UsageError(f"There is no prompt. Write:\n{form}\nSee %alloy help.")
+
+    @validate("data")
+    def _check_data(self, proposal: Any) -> str:
+        try:
+            return str(Dial.parse(proposal["value"]))
+        except ConfigError as error:
+            raise TraitError(str(error)) from None
 
     @observe("nested_loop")
     def _allow_nested_loops(self, change: Any) -> None:

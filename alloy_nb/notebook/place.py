@@ -53,6 +53,14 @@ class Places:
         self._asked += 1
         return f"{self._key}/{self._asked}"
 
+    def peek(self) -> str:
+        """Return the key that the next prompt would have, which is not asked."""
+        before = (self._request, self._asked, self._sources.copy(), self._key)
+        try:
+            return self.key()
+        finally:
+            self._request, self._asked, self._sources, self._key = before
+
     def _of(self, parent: dict[str, Any]) -> str:
         cell = parent.get("metadata", {}).get("cellId")
         if isinstance(cell, str) and cell:

@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
+from typing import Any
 from urllib.parse import urlsplit
 
+from alloy_nb.markup.fragment import coloured_json, harmless, json_in, unfenced
 from alloy_nb.markup.markdown import MARK, Document, escape_text, safe_url
 from alloy_nb.markup.marks import plain_marks, with_marks
 from alloy_nb.markup.pictures import described, embedded
@@ -23,6 +25,8 @@ from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.messages import Citation, Image
 from alloy_nb.notebook.segments import (
     FooterSegment,
+    Form,
+    Look,
     NoticeKind,
     NoticeSegment,
     Reference,
@@ -35,14 +39,15 @@ from alloy_nb.notebook.segments import (
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost
 
-__all__ = ["Bundle", "combine", "render", "render_phase", "render_text"]
+__all__ = ["Bundle", "combine", "render", "render_phase", "render_text", "side_by_side"]
 
 _MUTED = "opacity:.7;font-size:.9em"
 _CARD = (
     "margin:.4em 0 .6em;padding-left:.7em;"
     "border-left:3px solid var(--jp-border-color1,rgba(128,128,128,.4))"
 )
-_WRAP = "white-space:pre-wrap;overflow-wrap:anywhere;max-height:400px;overflow:auto"
+_TEXT = "white-space:pre-wrap;overflow-wrap:anywhere"
+_WRAP = f"{_TEXT};max-height:400px;overflow:auto"
 _CODE = (
     f"{_WRAP};padding:.4em .6em;background:var(--jp-cell-editor-background,rgba(128,128,128,.1))"
 )
@@ -50,9 +55,14 @@ _ALERT = (
     "margin:.3em 0;padding:.2em .7em;"
     "border-left:3px solid var(--jp-{colour},currentColor)"
 )  # fmt: skip
+_COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(16em,1fr));gap:1.2em"
+_COLUMN = "min-width:0;overflow-x:auto"
 _LINES = 20
 _CHARS = 4000
 _LIVE_THINKING = 1000
+_LIVE_SOURCE = 4000
+_MOST = 200_000  # of a text that is wanted whole
+_USUAL = Look()
 _SIGNS: dict[ToolState, str] = {
     "pending": "…",
     "approval": "? waits for you",
@@ -68,6 +78,7 @@ _NOTICES: dict[NoticeKind, tuple[str, str]] = {
     "error": ("✗", "error-color1"),
     "budget": ("⚠", "warn-color1"),
     "info": ("ℹ", "border-color1"),
+    "names": ("", "border-color1"),
 }
 
 
@@ -78,34 +89,43 @@ class Bundle:
     html: str
     markdown: str
     plain: str
+    view: Mapping[str, Any] | None = None
+    """A widget that is shown in their place, by MIME type, where the front end can."""
 
-    def mimebundle(self) -> dict[str, str]:
+    def mimebundle(self) -> dict[str, Any]:
         """Return the kinds by MIME type, as Jupyter wants them."""
         kinds = {
             "text/html": self.html,
             "text/markdown": self.markdown,
             "text/plain": self.plain,
         }
-        return {kind: text for kind, text in kinds.items() if text or kind == "text/plain"}
+        there = {kind: text for kind, text in kinds.items() if text or kind == "text/plain"}
+        return there if self.view is None else {**there, **self.view}
 
 
-def render(segment: Segment, *, live: bool = False, elapsed: float = 0) -> Bundle:
+def render(
+    segment: Segment, *, live: bool = False, elapsed: float = 0, look: Look = _USUAL
+) -> Bundle:
     """Draw one segment.
 
     Args:
         segment: What to draw.
         live: Whether another frame will follow: then the last word is not shown yet.
         elapsed: Seconds that a running tool, or the thinking, has taken so far.
+        look: How much of it is shown, and what an answer is shown as.
     """
+    whole = look.detail == "verbose"
     match segment:
+        case TextSegment() if look.form not in ("md", "code"):
+            return _formed(segment, look.form, live=live)
         case TextSegment():
             return render_text(
                 segment.text, segment.references, sources=segment.references, live=live
             )
         case ThinkingSegment():
-            return _live_thinking(segment, elapsed) if live else _thinking(segment)
+            return _live_thinking(segment, elapsed) if live else _thinking(segment, whole)
         case ToolSegment():
-            return _tool(segment, live=live, elapsed=elapsed)
+            return _tool(segment, live=live, elapsed=elapsed, whole=whole)
         case NoticeSegment():
             return _notice(segment)
         case FooterSegment():
@@ -126,6 +146,24 @@ def combine(bundles: Sequence[Bundle]) -> Bundle:
         "\n".join(b.html for b in bundles),
         "\n\n".join(b.markdown for b in bundles if b.markdown),
         "\n\n".join(b.plain for b in bundles),
+        next((b.view for b in bundles if b.view is not None), None),
+    )
+
+
+def side_by_side(columns: Sequence[tuple[str, Bundle]]) -> Bundle:
+    """Draw titled bundles beside each other, and below each other where that is all there is."""
+    titles = [one_line(title) for title, _ in columns]
+    bundles = [bundle for _, bundle in columns]
+    boxes = [
+        f'<div style="{_COLUMN}"><div style="font-weight:600">{escape_text(t)}</div>{b.html}</div>'
+        for t, b in zip(titles, bundles, strict=True)
+    ]
+    return Bundle(
+        f'<div style="{_COLUMNS}">{"".join(boxes)}</div>',
+        "\n\n".join(
+            f"**{entities(t)}**\n\n{b.markdown}" for t, b in zip(titles, bundles, strict=True)
+        ),
+        "\n\n".join(f"── {t} ──\n{b.plain}" for t, b in zip(titles, bundles, strict=True)),
     )
 
 
@@ -203,10 +241,35 @@ def _host(url: str) -> str:
         return "?"
 
 
+# --- answers that are no Markdown ---------------------------------------------------------------
+
+
+def _formed(segment: TextSegment, form: Form, *, live: bool) -> Bundle:
+    """Draw an answer of another form; while it grows, the end of its source."""
+    if live:
+        text = clean(settled(segment.recent(_LIVE_SOURCE)))
+        return Bundle(_pre(text), "", text)
+    source = clean(segment.text).strip("\n")
+    if form == "math":
+        return replace(render_text(f"$$\n{unfenced(source)}\n$$"), plain=source)
+    if form == "html":
+        inside = clean(harmless(unfenced(source)))
+        return Bundle(f"<div>{inside}</div>", fence(source, "html"), source)
+    try:
+        pretty = json.dumps(json_in(source), indent=2, ensure_ascii=False) if form == "json" else ""
+    except ValueError:
+        pretty = ""
+    if pretty:
+        body = coloured_json(pretty)
+        return Bundle(f'<pre style="{_CODE}">{body}</pre>', fence(pretty, "json"), pretty)
+    return Bundle(_pre(source, _TEXT), fence(source), source)
+
+
 # --- thinking -----------------------------------------------------------------------------------
 
 
-def _thinking(segment: ThinkingSegment) -> Bundle:
+def _thinking(segment: ThinkingSegment, whole: bool) -> Bundle:
+    opened = " open" if whole else ""
     spent = "" if segment.seconds is None else f" for {_seconds(segment.seconds)}"
     title = f"Thought{spent}"
     text = clean(segment.text).strip()
@@ -217,8 +280,8 @@ def _thinking(segment: ThinkingSegment) -> Bundle:
     document = Document(text.replace(MARK, ""))
     body = clean(document.html())
     return Bundle(
-        f'<details style="{_MUTED}"><summary>{title}</summary>\n\n{body}\n\n</details>',
-        f"<details><summary>{title}</summary>\n\n{clean(document.markdown())}\n\n</details>",
+        f'<details style="{_MUTED}"{opened}><summary>{title}</summary>\n\n{body}\n\n</details>',
+        f"<details{opened}><summary>{title}</summary>\n\n{clean(document.markdown())}\n\n</details>",
         f"{title}\n{_indented(text)}",
     )
 
@@ -237,17 +300,19 @@ def _live_thinking(segment: ThinkingSegment, elapsed: float) -> Bundle:
 # --- tools --------------------------------------------------------------------------------------
 
 
-def _tool(segment: ToolSegment, *, live: bool, elapsed: float) -> Bundle:
+def _tool(segment: ToolSegment, *, live: bool, elapsed: float, whole: bool) -> Bundle:
     name = one_line(segment.name, 60) or "tool"
     sign = _SIGNS[segment.state]
     spent = "" if segment.seconds is None else f" {_seconds(segment.seconds)}"
+    decided = f" · {one_line(segment.decision)}" if segment.decision else ""
     by = " (by the vendor)" if segment.server else ""
     if live or not segment.finished:
         waited = f" {elapsed:.0f} s" if elapsed >= 1 and segment.state == "running" else ""
         return _open_tool(segment, f"🔧 {name}{by} {sign}{waited}", live=live)
     peek = one_line(_said(segment), 60)
-    head = f'🔧 <code>{{}}</code>{by} {sign}{spent} <span style="opacity:.7">{{}}</span>'
-    parts = [_cut(_arguments(segment)), _cut(clean(segment.result or ""))]
+    head = f'🔧 <code>{{}}</code>{by} {sign}{spent}{{}} <span style="opacity:.7">{{}}</span>'
+    parts = [_cut(_arguments(segment), whole), _cut(clean(segment.result or ""), whole)]
+    opened = " open" if whole else ""
     html = "\n\n".join(
         _pre(part, style) for part, style in zip(parts, (_CODE, _WRAP), strict=True) if part.strip()
     )
@@ -255,14 +320,15 @@ def _tool(segment: ToolSegment, *, live: bool, elapsed: float) -> Bundle:
     pictures = [_picture(image) for image in segment.images]
     told = "\n".join(words for _, words in pictures)
     shown = redact(
-        f'<details style="{_CARD}"><summary>{head.format(escape_text(name), escape_text(peek))}'
-        f"</summary>\n\n{html}\n\n</details>"
+        f'<details style="{_CARD}"{opened}><summary>'
+        f"{head.format(*map(escape_text, (name, decided, peek)))}</summary>\n\n{html}\n\n</details>"
     )
     # After masking, because base64 may look like a key by chance.
     shown += "".join(f"\n{drawn or escape_text(words)}" for drawn, words in pictures)
-    summary = head.format(entities(name), entities(peek))
-    folded = f"<details><summary>{summary}</summary>\n\n{markdown}\n\n</details>"
-    lines = [f"🔧 {name}{by} {sign}{spent}", _indented(parts[0]), _indented(parts[1], "  → "), told]
+    summary = head.format(*map(entities, (name, decided, peek)))
+    folded = f"<details{opened}><summary>{summary}</summary>\n\n{markdown}\n\n</details>"
+    title = f"🔧 {name}{by} {sign}{spent}{decided}"
+    lines = [title, _indented(parts[0]), _indented(parts[1], "  → "), told]
     return Bundle(
         shown,
         redact(folded) + (f"\n\n{entities(told)}" if told else ""),
@@ -280,7 +346,7 @@ def _open_tool(segment: ToolSegment, title: str, *, live: bool) -> Bundle:
     html = f'<div style="{_CARD}">{escape_text(title)}{_pre(detail)}</div>'
     markdown = "\n\n".join([entities(title), *([fence(detail)] if detail else [])])
     plain = f"{title}\n{_indented(detail)}".rstrip()
-    return Bundle(redact(html), "" if live else redact(markdown), redact(plain))
+    return Bundle(redact(html), "" if live else redact(markdown), redact(plain), segment.view)
 
 
 def _asked(segment: ToolSegment) -> str:
@@ -320,10 +386,10 @@ def _json(value: object) -> str:
         return str(value)
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, whole: bool = False) -> str:
     """Return the beginning of `text`, and how much is missing."""
     text = text.rstrip()
-    kept = "\n".join(text[:_CHARS].split("\n")[:_LINES])
+    kept = text[:_MOST] if whole else "\n".join(text[:_CHARS].split("\n")[:_LINES])
     missing = len(text) - len(kept)
     if missing <= 0:
         return text
@@ -349,6 +415,9 @@ def _picture(image: Image) -> tuple[str, str]:
 
 def _notice(segment: NoticeSegment) -> Bundle:
     sign, colour = _NOTICES[segment.kind]
+    if segment.kind == "names":
+        line = one_line(segment.text, 2000)
+        return Bundle(f'<div style="{_MUTED}">{escape_text(line)}</div>', entities(line), line)
     text = _cut(clean(segment.text))
     style = _ALERT.format(colour=colour)
     body = "<br>".join(escape_text(line) for line in text.split("\n"))

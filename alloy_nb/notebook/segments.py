@@ -6,14 +6,17 @@ frame.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from alloy_nb.messages import Citation, Image
+from alloy_nb.messages import Citation, Image, ToolResult
 from alloy_nb.usage import Cost, Usage
 
 __all__ = [
     "FooterSegment",
+    "Form",
+    "Look",
     "NoticeKind",
     "NoticeSegment",
     "Reference",
@@ -26,7 +29,10 @@ __all__ = [
 ]
 
 ToolState = Literal["pending", "approval", "running", "done", "failed", "denied"]
-NoticeKind = Literal["retry", "compacted", "stopped", "error", "budget", "info"]
+NoticeKind = Literal["retry", "compacted", "stopped", "error", "budget", "info", "names"]
+"""``names`` says what a turn did to the variables; it is as dim as the footer."""
+
+Form = Literal["md", "text", "code", "html", "json", "math"]
 
 _OPEN: frozenset[ToolState] = frozenset({"pending", "approval", "running"})
 
@@ -113,12 +119,18 @@ class ToolSegment(_Grown):
     state: ToolState = "pending"
     seconds: float | None = None
     result: str | None = None
+    withheld: ToolResult | None = None
+    """All that it answered, where less of it went to the model."""
     images: tuple[Image, ...] = ()
     is_error: bool = False
     progress: list[str] = field(default_factory=list)
     server: bool = False
     subject: str | None = None
     """What the person is asked to allow, while `state` is ``approval``."""
+    view: Mapping[str, Any] | None = None
+    """The widget that asks in the card's place, by MIME type, while it is there."""
+    decision: str = ""
+    """What the person decided, in words."""
     began: float | None = None
 
     @property
@@ -165,3 +177,17 @@ def is_done(segment: Segment) -> bool:
             return segment.finished
         case _:
             return True
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How much of a run is shown, and what its answer is shown as."""
+
+    detail: Literal["quiet", "normal", "verbose"] = "normal"
+    form: Form = "md"
+
+    def shows(self, segment: Segment) -> bool:
+        """Tell whether a segment is drawn at all; what went wrong always is."""
+        if self.detail != "quiet" or isinstance(segment, TextSegment):
+            return True
+        return isinstance(segment, NoticeSegment) and segment.kind != "names"

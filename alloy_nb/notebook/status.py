@@ -10,6 +10,7 @@ from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Block, Message, Text, Thinking, ToolCall, ToolResult
 from alloy_nb.notebook.approval import Rules, meaning
 from alloy_nb.notebook.cards import publish_table, publish_text
+from alloy_nb.notebook.dial import Dial
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider
@@ -40,6 +41,7 @@ def of(session: Session, rules: Rules) -> list[tuple[str, str]]:
         ("cost", f"{session.cost} ({session.usage.total_tokens:,} tokens)"),
         ("tools", ", ".join(tool.name for tool in session.agent.tools)),
         ("approve", meaning(rules)),
+        ("data", _data(session)),
     ]
     if isinstance(model, VendorProvider):
         rows.insert(2, ("key", model.key_source))
@@ -48,6 +50,11 @@ def of(session: Session, rules: Rules) -> list[tuple[str, str]]:
     if label := getattr(model, "label", None):
         rows.insert(2, ("note", str(label)))
     return rows
+
+
+def _data(session: Session) -> str:
+    dial = Dial.of(session.agent.context)
+    return f"{dial}: {dial.meaning}"
 
 
 def models(word: str) -> list[list[str]]:

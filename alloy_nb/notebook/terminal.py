@@ -55,10 +55,14 @@ class TerminalCanvas:
             self._break()
             self._closed = True
 
+    def line(self, text: str) -> None:
+        """Write a line of ours."""
+        self._line(text)
+
     def _advance(self, *, final: bool) -> None:
         self.before()
         for segment in self._transcript.segments:
-            if id(segment) in self._written:
+            if id(segment) in self._written or not self._transcript.look.shows(segment):
                 continue
             done = final or is_done(segment)
             if isinstance(segment, TextSegment):
@@ -83,10 +87,11 @@ class TerminalCanvas:
                 self._line(render_text("", sources=segment.references).plain.strip())
 
     def _card(self, segment: Segment) -> None:
-        if isinstance(segment, ThinkingSegment):
+        look = self._transcript.look
+        if isinstance(segment, ThinkingSegment) and look.detail != "verbose":
             self._line(render(segment).plain.split("\n", 1)[0])
         else:
-            self._line(render(segment).plain)
+            self._line(render(segment, look=look).plain)
 
     def _line(self, text: str) -> None:
         self._break()

@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from alloy_nb.engine.calls.approval import in_words
 from alloy_nb.events import (
     ApprovalAsked,
+    ApprovalDecided,
     BlockSealed,
     BlockStarted,
     BudgetWarned,
@@ -33,9 +35,11 @@ from alloy_nb.events import (
     ToolInputDelta,
     ToolProgress,
     ToolStarted,
+    ToolWithheld,
     TurnFinished,
     TurnStarted,
 )
+from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import (
     Block,
     Citation,
@@ -49,6 +53,7 @@ from alloy_nb.messages import (
 )
 from alloy_nb.notebook.segments import (
     FooterSegment,
+    Look,
     NoticeKind,
     NoticeSegment,
     Reference,
@@ -94,6 +99,7 @@ class Transcript:
         total: Cost | None = None,
     ) -> None:
         self.segments: list[Segment] = []
+        self.look = Look()
         self.version = 0
         self.model = ""
         self.turns = 0
@@ -211,12 +217,18 @@ class Transcript:
                 self._do(f"retry {body.attempt} in {delay}, waiting")
             case ContextCompacted(before, after):
                 self.notice("compacted", f"History shortened: {before} messages became {after}.")
-            case ToolStarted() | ToolProgress() | ToolFinished() | ApprovalAsked():
+            case ToolStarted() | ToolProgress() | ToolFinished() | ToolWithheld():
                 self._tool_event(event)
+            case ApprovalAsked(call, subject):
+                tool = self.card(call)
+                tool.state, tool.subject = "approval", subject
+                self._do("asking you")
+            case ApprovalDecided(call, allowed, how, reason):
+                self.card(call).decision = in_words(how, allowed=allowed, reason=reason)
             case BudgetWarned(spent, limit):
                 self.notice("budget", f"${spent:.2f} of ${limit:.2f} is spent.")
             case Delegated(agent, Event(body=RunStarted(prompt=task))):
-                self.notice("info", f"Asked {agent}: {_line(task.text if task else '')}")
+                self.notice("info", f"Asked {agent}: {one_line(task.text if task else '', 80)}")
             case Stopped() as body:
                 self._reply_stopped(body)
             case TurnFinished() as body:
@@ -268,9 +280,7 @@ class Transcript:
                 if not thinking.pieces and text:
                     thinking.add(text)
             case ToolCall() as call:
-                tool = self._tool(call.id, call.name, server=call.server)
-                self._blocks[key] = tool
-                self._call(tool, call)
+                self._blocks[key] = self.card(call)
             case ToolResult() as result if result.call_id in self._tools:
                 self._answered(self._tools[result.call_id], result)
             case Opaque(raw=raw) if str(raw.get("tool_use_id")) in self._tools:
@@ -332,6 +342,12 @@ class Transcript:
 
     # --- tools --------------------------------------------------------------------------------
 
+    def card(self, call: ToolCall) -> ToolSegment:
+        """Return the card of a call, which is made if there is none yet."""
+        tool = self._tool(call.id, call.name, server=call.server)
+        self._call(tool, call)
+        return tool
+
     def _tool(self, call_id: str, name: str, *, server: bool = False) -> ToolSegment:
         tool = self._tools.get(call_id)
         if tool is None:
@@ -351,30 +367,27 @@ class Transcript:
     def _tool_event(self, event: Event) -> None:
         match event.body:
             case ToolStarted(call):
-                tool = self._tool(call.id, call.name, server=call.server)
-                self._call(tool, call)
+                tool = self.card(call)
                 tool.state, tool.began = "running", event.at
                 self._do(f"running {tool.name}")
             case ToolProgress(call_id, text) if call_id in self._tools:
                 tool = self._tools[call_id]
                 tool.progress[:] = [*tool.progress, *text.splitlines()][-_PROGRESS_LINES:]
                 tool.version += 1
+            case ToolWithheld(result) if result.call_id in self._tools:
+                self._tools[result.call_id].withheld = result
             case ToolFinished(call, result, seconds):
-                tool = self._tool(call.id, call.name, server=call.server)
-                self._call(tool, call)
+                tool = self.card(call)
                 tool.seconds = seconds
                 self._answered(tool, result)
-            case ApprovalAsked(call, subject):
-                tool = self._tool(call.id, call.name, server=call.server)
-                self._call(tool, call)
-                tool.state, tool.subject = "approval", subject
-                self._do("asking you")
 
     def _answered(self, tool: ToolSegment, result: ToolResult) -> None:
         # Refused without having run: the approval was the last that happened to it.
         denied = tool.state == "approval" and result.is_error
-        tool.result = result.text
-        tool.images = tuple(part for part in result.content if isinstance(part, Image))
+        whole = tool.withheld or result.model_copy(update={"content": ()})
+        tool.result = "\n".join(text for text in (whole.text, result.text) if text)
+        pictures = (*whole.content, *result.content)
+        tool.images = tuple(part for part in pictures if isinstance(part, Image))
         tool.is_error = result.is_error
         tool.subject = None
         done: ToolState = "denied" if denied else "failed" if result.is_error else "done"
@@ -504,8 +517,3 @@ def _arguments(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _line(text: str, width: int = 80) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -30,6 +30,8 @@ class Words:
     command: str | None = None
     arguments: tuple[str, ...] = ()
     prompt: str = ""
+    recalled: bool = False
+    """Whether the prompt is one of before, and nobody has typed it now."""
 
 
 _SPACE = re.compile(r"\s*")

@@ -26,6 +26,7 @@ from alloy_nb.errors import (
 )
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Message
+from alloy_nb.providers import keys
 from alloy_nb.providers.base import Decoder, ModelOptions, ModelRequest
 from alloy_nb.providers.decoding import ReplyDecoder
 from alloy_nb.providers.handoff import EncodedHistory, Rules
@@ -175,8 +176,9 @@ class VendorProvider:
         """Where the key comes from, never the key."""
         if self._api_key is not None:
             return "api_key="
-        if self.key_variable and self._key_value():
-            return self.key_variable
+        key = None if self._is_elsewhere else keys.found(self.key_variable)
+        if key is not None:
+            return key.source
         if self.needs_key:
             return f"missing: set {self.key_variable}"
         return f"none: {self._withheld}" if self._withheld else "no key needed"
@@ -338,7 +340,8 @@ class VendorProvider:
     def _key_value(self) -> str | None:
         if self._api_key is not None:
             return self._api_key.get_secret_value()
-        return None if self._is_elsewhere else _environment(self.key_variable)
+        key = None if self._is_elsewhere else keys.found(self.key_variable)
+        return key.value if key is not None else None
 
     @property
     def _is_vendors_own(self) -> bool:
@@ -357,7 +360,7 @@ class VendorProvider:
         """Say which key does not go to this address, or nothing where there is none."""
         if self._api_key is not None or not self._is_elsewhere:
             return ""
-        if _environment(self.key_variable) is None:
+        if keys.found(self.key_variable) is None:
             return ""
         return (
             f"{self.key_variable} is for {self.name} alone, so pass api_key=, or set "

@@ -25,7 +25,7 @@ from alloy_nb.tools.files import (
 from alloy_nb.tools.paths import Place, locate_for_writing
 from alloy_nb.tools.write import spelled
 
-__all__ = ["edit"]
+__all__ = ["edit", "preview"]
 
 # An edit holds the file in memory a few times over.
 _LARGEST = 32 * 1024 * 1024
@@ -78,6 +78,32 @@ def edit(
             return _edited(folder, place, _Change(old_string, new_string, replace_all))
     except OSError as error:
         raise ToolError(f"Cannot read {place.asked}: {reason_of(error)}.") from None
+
+
+def preview(arguments: Mapping[str, Any], context: ToolContext) -> str:
+    """Return the diff of what `edit` would change in the file as it is now; nothing is changed.
+
+    Raises:
+        ToolError: It would fail.
+    """
+    old, new = (str(arguments.get(key, "")) for key in ("old_string", "new_string"))
+    if not old:
+        raise ToolError("old_string is empty.")
+    place = locate_for_writing(str(arguments.get("file_path", "")), context)
+    change = _Change(old, new, bool(arguments.get("replace_all")))
+    try:
+        with (
+            folder_of(place) as folder,
+            open_regular(folder, place.parts[-1]) as (file, status),
+        ):
+            if status.st_size > _LARGEST:
+                raise ToolError(f"{place.asked} is over 32 MB.")
+            data = file.read()
+    except OSError as error:
+        raise ToolError(f"Cannot read {place.asked}: {reason_of(error)}.") from None
+    _, before = _decoded(data, change, place)
+    after, _ = _replaced(before, change, place)
+    return unified(before, after, spelled(arguments), limit=None)
 
 
 @dataclass(frozen=True, slots=True)

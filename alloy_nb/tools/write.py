@@ -23,7 +23,7 @@ from alloy_nb.tools.files import (
 )
 from alloy_nb.tools.paths import locate_for_writing
 
-__all__ = ["write"]
+__all__ = ["preview", "spelled", "write"]
 
 # Past this a diff says nothing that a person reads.
 _DIFF_BYTES = 512 * 1024
@@ -67,6 +67,31 @@ def write(file_path: str, content: str, *, context: ToolContext) -> ToolOutput:
     )
 
 
+def preview(arguments: Mapping[str, Any], context: ToolContext) -> str:
+    """Return the diff of what `write` would change in the file as it is now; nothing is changed.
+
+    It is empty where the file is too long for a diff that a person reads.
+
+    Raises:
+        ToolError: It would fail.
+    """
+    content = str(arguments.get("content", ""))
+    place = locate_for_writing(str(arguments.get("file_path", "")), context)
+    try:
+        with (
+            folder_of(place) as folder,
+            open_regular(folder, place.parts[-1]) as (file, status),
+        ):
+            if max(status.st_size, len(content)) > _DIFF_BYTES:
+                return ""
+            old = file.read(_DIFF_BYTES + 1)
+    except FileNotFoundError:
+        return unified(None, content, spelled(arguments), limit=None)
+    except OSError as error:
+        raise ToolError(f"Cannot write {place.asked}: {reason_of(error)}.") from None
+    return unified(_as_text(old), content, spelled(arguments), limit=None)
+
+
 def _compare(folder: Folder, name: str, content: str, asked: str) -> tuple[str | None, str]:
     """Return the SHA-256 of the file that is there, and a diff from it.
 
@@ -81,6 +106,10 @@ def _compare(folder: Folder, name: str, content: str, asked: str) -> tuple[str |
             return digest, f"[no diff: {status.st_size:,} bytes were replaced]\n"
         file.seek(0)
         old = file.read(_DIFF_BYTES + 1)
-    encoding = encoding_of(old)
+    return digest, unified(_as_text(old), content, asked)
+
+
+def _as_text(data: bytes) -> str:
+    encoding = encoding_of(data)
     errors = "surrogateescape" if encoding == "utf-8" else "replace"
-    return digest, unified(old.decode(encoding, errors), content, asked)
+    return data.decode(encoding, errors)

@@ -15,6 +15,10 @@ PAIRS = {
     "an array": (np.array([1.0, 2.0]), np.array([1.0, 3.0])),
     "a table": (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [1, 3]})),
     "its columns": (pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"b": [1, 2]})),
+    "a file": (b"first", b"second"),
+    "a picture": ("aGk=", "aGo="),
+    "a cell and its table": (("df", pd.DataFrame({"a": [1]})), ("df", pd.DataFrame({"a": [2]}))),
+    "a source": ("x = 1", "x = 2"),
     "a series": (pd.Series([1, 2]), pd.Series([2, 1])),
 }
 

@@ -1,6 +1,7 @@
 """The python tool runs code in the user's namespace and tells the model what came of it."""
 
 import asyncio
+import re
 import signal
 import sys
 import threading
@@ -197,10 +198,23 @@ def test_what_the_canvas_draws_meanwhile_is_no_part_of_the_result(python, shell)
     assert len(seen.outputs) == 1
 
 
-def test_a_loop_that_prints_without_end_fills_no_memory(python):
-    text = python("for _ in range(300_000): print('0123456789')")
-    assert len(text) < 2_100_000
-    assert text.endswith("[what was printed from here on was not kept]")
+def test_of_what_a_loop_prints_without_end_head_and_tail_are_told(python):
+    text = python("for n in range(300_000): print(n)")
+    assert len(text) < 20_000
+    assert text.startswith("0\n1\n2\n")
+    assert text.endswith("\n299998\n299999")
+
+
+def test_how_much_was_left_out_is_told(python):
+    text = python("print('x' * 3_000_000, end='')")
+    told = int(re.search(r"\[\.\.\. ([\d,]+) characters left out", text)[1].replace(",", ""))
+    assert told == 3_000_000 - text.count("x")
+
+
+def test_what_is_printed_without_end_fills_no_memory(python, shell):
+    python("import sys; kept = sys.stdout\nfor n in range(300_000): print('0123456789')")
+    kept = shell.user_ns["kept"]
+    assert sum(map(len, [*kept._head, *kept._tail])) < 2_000_000
 
 
 def test_a_value_that_displays_itself_is_shown_to_the_user(python):
@@ -223,15 +237,29 @@ def test_the_user_s_tracebacks_are_the_shell_s_again(python, shell):
     assert "showtraceback" not in vars(shell)
 
 
+STOP = "import signal; signal.raise_signal(signal.SIGINT)"
+
+
 def test_an_interrupt_goes_through(python):
     with pytest.raises(KeyboardInterrupt):
-        python("raise KeyboardInterrupt")
+        python(STOP)
 
 
-def test_what_was_displayed_before_an_interrupt_is_shown(python):
+def test_an_interrupt_that_the_code_swallows_goes_through_all_the_same(python, shell):
+    with pytest.raises(KeyboardInterrupt):
+        python(f"try:\n    {STOP}\nexcept KeyboardInterrupt:\n    swallowed = True")
+    assert shell.user_ns["swallowed"]
+
+
+def test_a_keyboard_interrupt_that_the_code_raises_itself_is_its_failure(python):
+    assert told(python, "raise KeyboardInterrupt('mine')").endswith("KeyboardInterrupt: mine")
+
+
+def test_what_was_displayed_and_printed_before_an_interrupt_is_shown(python):
     with capture_output() as seen, pytest.raises(KeyboardInterrupt):
-        python("display('so far')\nraise KeyboardInterrupt")
+        python(f"display('so far')\nprint('and this')\n{STOP}")
     assert len(seen.outputs) == 1
+    assert seen.stdout == "and this\n"
 
 
 def test_code_stops_at_its_limit_of_time(python):
@@ -239,8 +267,15 @@ def test_code_stops_at_its_limit_of_time(python):
     assert "TimeoutError: stopped at the limit of" in text
 
 
-def test_code_that_catches_all_exceptions_stops_at_its_limit(python):
-    code = "while True:\n    try:\n        while True: pass\n    except Exception: pass"
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
+def test_code_that_catches_all_exceptions_stops_at_its_limit(python, caught):
+    code = f"while True:\n    try:\n        while True: pass\n    except {caught}: pass"
+    assert "stopped at the limit" in told(python, code, seconds=0.2)
+
+
+def test_code_that_catches_everything_twice_stops_at_its_limit(python):
+    inner = "    try:\n        while True: pass\n    except BaseException: pass"
+    code = f"def f():\n  while True:\n{inner}\nwhile True:\n  try: f()\n  except BaseException: pass"
     assert "stopped at the limit" in told(python, code, seconds=0.2)
 
 
@@ -257,11 +292,13 @@ def test_awaited_code_stops_at_its_limit(python):
     assert "alloy-await" not in names
 
 
-def test_the_alarm_is_off_afterwards(python):
-    before = signal.getsignal(signal.SIGALRM)
+def test_the_alarm_and_the_interrupt_are_the_user_s_again(python):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
     python("1", seconds=60)
+    told(python, "while True: pass", seconds=0.1)
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert signal.getsignal(signal.SIGALRM) is before
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == before
+    assert not any(thread.name == "alloy-watch" for thread in threading.enumerate())
 
 
 def test_what_a_person_approves_is_the_code(shell):

@@ -25,6 +25,7 @@ __all__ = [
     "approver",
     "decided",
     "escaped",
+    "in_words",
 ]
 
 Policy = Literal["ask", "read", "all", "none"]
@@ -145,6 +146,24 @@ async def decided(
 def _is_async(function: Any) -> bool:
     called = getattr(type(function), "__call__", None)  # noqa: B004  # an object may be awaitable to call
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+_DECIDED: Mapping[str, str] = {
+    "once": "allowed once",
+    "session": "allowed for this session",
+    "remembered": "allowed before",
+    "turn": "allowed for this turn",
+    "edited": "edited by you",
+    "nobody": "nobody could be asked",
+    "stopped": "stopped while asking",
+}
+
+
+def in_words(how: str, *, allowed: bool, reason: str = "") -> str:
+    """Say what was decided about a call; what a policy allows needs no words."""
+    if how == "denied":
+        return f"denied: {reason}" if reason else "denied"
+    return _DECIDED.get(how, "" if allowed else "denied by the policy")
 
 
 def escaped(character: str) -> str:

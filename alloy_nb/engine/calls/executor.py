@@ -17,14 +17,14 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.calls.approval import Decision, decided
+from alloy_nb.engine.calls.approval import Decider, decided, in_words
 from alloy_nb.engine.calls.tool import Tool, ToolContext, ask_anew, content_of
 from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.engine.middleware.base import Block, HookContext, Middleware, around_tool
@@ -44,7 +44,6 @@ from alloy_nb.secrets import redact
 
 __all__ = ["Executor"]
 
-Approve = Callable[[ToolCall, Tool], Awaitable[Decision]]
 Output = tuple[tuple[Text | Image | Document, ...], Any, bool]
 
 # No model reads more at once, and no vendor takes a much longer request.
@@ -69,6 +68,7 @@ class _Pending:
     data: Any = None
     note: str = ""
     """What the model is told before the result."""
+    decision: str = ""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
@@ -89,7 +89,7 @@ class Executor:
         self,
         tools: Mapping[str, Tool],
         *,
-        approve: Approve | None,
+        approve: Decider | None,
         context: ToolContext,
         timeout: float | None,
         deadline: float | None,
@@ -227,6 +227,7 @@ class Executor:
         if tool.risk != "read" or not decision.allowed:
             reason = redact(decision.reason)
             self._run.emit(ApprovalDecided(call, decision.allowed, decision.how, reason))
+            pending.decision = in_words(decision.how, allowed=decision.allowed, reason=reason)
         log.info(
             "approval: run=%s name=%s id=%s risk=%s allowed=%s how=%s",
             self._run.correlation_id,
@@ -338,7 +339,11 @@ class Executor:
             progress=progress,
             on_main=portal.on_host,
             deadline=None if limit is None else time.monotonic() + limit,
-            ask=ask_anew(self._approve, call, self._tools[call.name]),
+            ask=ask_anew(
+                None if self._approve is None else partial(decided, self._approve),
+                call,
+                self._tools[call.name],
+            ),
         )
 
     def _settle(self, pending: _Pending, result: ToolResult) -> None:
@@ -429,7 +434,8 @@ def _error(call: ToolCall, text: str) -> ToolResult:
 
 
 def _stopped(pending: _Pending) -> ToolResult:
-    return _error(pending.call, NOT_STARTED if pending.started is None else INTERRUPTED)
+    text = NOT_STARTED if pending.started is None else INTERRUPTED
+    return _noted(_error(pending.call, text), pending.note)
 
 
 def _record(pending: _Pending, result: ToolResult) -> ToolRecord:
@@ -441,6 +447,7 @@ def _record(pending: _Pending, result: ToolResult) -> ToolRecord:
         seconds=pending.seconds,
         error=result.text if result.is_error else None,
         data=pending.data,
+        decision=pending.decision,
     )
 
 

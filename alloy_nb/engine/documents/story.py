@@ -225,6 +225,8 @@ class _Teller:
                 self._remember(message)
         if known is not None and known.error and not any(_is_interruption(p) for p in parts[-1:]):
             parts.append(Noted(one_line(known.error, 400)))
+        if known is not None and known.decisions:
+            parts.append(Noted(one_line(f"You decided: {'; '.join(known.decisions)}.", 400)))
         return Turn(
             number,
             tuple(prompt),

@@ -85,6 +85,9 @@ class HookContext:
 class Middleware:
     """Every method passes through unless a subclass says otherwise."""
 
+    inherited: bool = False
+    """Whether it also wraps the runs that a run begins, outside of their own."""
+
     async def run(self, run: Run, next: RunNext) -> Result:  # noqa: A002  # the word of every onion
         """Wrap a whole run."""
         return await next(run)

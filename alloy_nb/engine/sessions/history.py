@@ -143,6 +143,7 @@ def _turn(result: Result, *, first: int, count: int) -> TurnRecord:
         seconds=round(result.seconds, 3),
         usage=result.usage,
         cost=result.cost,
+        decisions=tuple(f"{c.name} {c.decision}" for c in result.tool_calls if c.decision),
     )
 
 

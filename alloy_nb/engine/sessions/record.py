@@ -80,6 +80,8 @@ class TurnRecord(BaseModel):
     seconds: float = 0.0
     usage: Usage
     cost: Cost
+    decisions: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
+    """What a person decided about the calls of the turn, a line for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,23 @@ from difflib import get_close_matches
 
 from IPython.core.error import UsageError
 
+from alloy_nb.engine.run import Result
 from alloy_nb.notebook import status
 from alloy_nb.notebook.commands import (
+    approvals,
+    coding,
+    doctor,
     files,
+    helping,
+    inputs,
+    keys,
     models,
+    names,
     rewinding,
     sessions,
     spending,
     tooling,
+    turns,
     window,
 )
 from alloy_nb.notebook.desk import Desk
@@ -24,12 +33,28 @@ from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]
 
-_FAMILIES = (models, sessions, rewinding, window, tooling, files, spending)
+_FAMILIES = (
+    models,
+    approvals,
+    sessions,
+    rewinding,
+    window,
+    turns,
+    tooling,
+    files,
+    inputs,
+    names,
+    spending,
+    helping,
+    coding,
+    keys,
+    doctor,
+)
 
 
-def commands(desk: Desk) -> dict[str, Callable[[Words], None]]:
+def commands(desk: Desk) -> dict[str, Callable[[Words], Result | None]]:
     """Return what does each command."""
-    known: dict[str, Callable[[Words], None]] = {"help": _help}
+    known: dict[str, Callable[[Words], Result | None]] = {"help": _help}
     for family in _FAMILIES:
         known.update(family.commands(desk))
     return known

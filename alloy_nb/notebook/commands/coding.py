@@ -52,7 +52,9 @@ class _CodeWords:
         wanted, form = _asked_for(words.arguments)
         session = self._desk.session(words.flags.get("session"))
         turn = _turn(session, wanted)
-        title = f"Made from turn {turn.number} of the conversation {session.name}; it needs no agent"
+        title = (
+            f"Made from turn {turn.number} of the conversation {session.name}; it needs no agent"
+        )
         steps = steps_of(turn)
         made = promoted(steps, title=title, prompt=turn.prompt)
         text = _in_form(made, form)
@@ -78,7 +80,12 @@ class _CodeWords:
             )
         if len(made.steps) > _MANY_STEPS:
             status.say(f"Running {len(made.steps)} steps again, apart from your variables …")
-        return prove(made, self._desk.shell, self._desk.settings.tool_timeout)
+        return prove(
+            made,
+            self._desk.shell,
+            self._desk.settings.tool_timeout,
+            before=self._desk.names.before_last(),
+        )
 
 
 # --- what is asked for --------------------------------------------------------------------------

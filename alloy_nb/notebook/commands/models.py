@@ -1,12 +1,9 @@
-"""What answers, and with what: ``%alloy model``, ``models``, ``approve``, ``skills``."""
+"""What answers, and with what: ``%alloy model``, ``models``, ``skills``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from IPython.core.error import UsageError
-
-from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.skills import skills
 from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
@@ -21,7 +18,6 @@ def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
     return {
         "model": words.model,
         "models": words.models,
-        "approve": words.approve,
         "skills": words.skills,
     }
 
@@ -29,7 +25,7 @@ def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
 def show_status(desk: Desk, words: Words) -> None:
     """Show what ``%alloy`` alone does: model, key, context, cost, tools."""
     session = desk.session(words.flags.get("session"))
-    status.show(status.of(session, desk.settings.approve))
+    status.show(status.of(session, desk.approvals.rules_of(session.agent)))
 
 
 class _ModelWords:
@@ -49,16 +45,6 @@ class _ModelWords:
     def models(self, words: Words) -> None:
         """List models."""
         status.show(status.models(words.arguments[0] if words.arguments else ""))
-
-    def approve(self, words: Words) -> None:
-        """Show or set the policy."""
-        settings = self._desk.settings
-        for word in words.arguments:
-            policy = next((each for each in POLICIES if each == word), None)
-            if policy is None:
-                raise UsageError(f"approve {word}: use one of {', '.join(POLICIES)}.")
-            settings.approve = policy
-        status.say(f"approve: {settings.approve} — {status.POLICY_MEANING[settings.approve]}")
 
     def skills(self, _: Words) -> None:
         """List the skills."""

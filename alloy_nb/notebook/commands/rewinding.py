@@ -33,8 +33,8 @@ class _AgainWords:
         session = self._desk.session(words.flags.get("session"))
         number = _last(session)
         # Not the answer that the journal has: another one is wanted.
-        again = Words({**words.flags, "fresh": True})
-        self._ask_at(number, again, _prompt_of(session, number))
+        flags = {**words.flags, "fresh": True, "at": str(number)}
+        self._ask(Words(flags, prompt=_prompt_of(session, number), recalled=True))
 
     def edit(self, words: Words) -> None:
         """Ask something else in the place of a turn, or offer its prompt to be changed."""

@@ -133,8 +133,11 @@ class _SessionWords:
         status.show(rows)
 
     def sent(self, words: Words) -> None:
-        """Show the last request."""
-        status.say(self._session(words).sent() or "Nothing was sent yet in this kernel.")
+        """Show the last request: of all who were asked last, or of the session that is named."""
+        named = "session" in words.flags
+        asked = (self._session(words),) if named else self._desk.asked or (self._session(words),)
+        sent = [text for session in asked if (text := session.sent())]
+        status.say("\n\n".join(sent) or "Nothing was sent yet in this kernel.")
 
     def forget(self, words: Words) -> None:
         """Wipe a session."""

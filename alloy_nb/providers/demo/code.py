@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Column", "Plan", "overview_code", "stands_out_code"]
+__all__ = ["NUMERIC", "ROUNDED", "Column", "Plan", "overview_code", "stands_out_code"]
 
 # Names are printed up to this length; what is longer is taken by its position.
 NAME_LENGTH = 60
@@ -23,7 +23,7 @@ SMALLEST_SAMPLE = 8
 _FEW_VALUES = 10
 
 # numpy's, pandas' and Arrow's names of types.
-_NUMERIC = re.compile(r"u?int\d|float\d|double|halffloat", re.IGNORECASE)
+NUMERIC = re.compile(r"u?int\d|float\d|double|halffloat", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Column:
     @property
     def is_number(self) -> bool:
         """Whether it holds quantities: numbers, but no row numbers or ids."""
-        return _NUMERIC.match(self.kind) is not None and not self.numbered
+        return NUMERIC.match(self.kind) is not None and not self.numbered
 
 
-_ROUNDED = '''
+ROUNDED = '''
     def rounded(number):
         """Return a number as it should be read, or None where there is none."""
         number = float(number)
@@ -117,7 +117,7 @@ table_overview({frame})
 def overview_code(frame: str) -> str:
     """Return code that prints what a table holds; `frame` is an expression."""
     return _OVERVIEW.format(
-        frame=frame, rounded=_ROUNDED, columns_shown=COLUMNS_SHOWN, name_length=NAME_LENGTH
+        frame=frame, rounded=ROUNDED, columns_shown=COLUMNS_SHOWN, name_length=NAME_LENGTH
     )
 
 
@@ -281,7 +281,7 @@ class Plan:
 
 def stands_out_code(frame: str, plan: Plan) -> str:
     """Return code that looks for what stands out, in the parts that the columns allow."""
-    parts = [_HEAD.format(rounded=_ROUNDED)]
+    parts = [_HEAD.format(rounded=ROUNDED)]
     numbers = [*plan.quantities, *plan.flags]
     if numbers:
         parts.append(_NUMBERS.format(numbers=_selected(numbers, plain=plan.plain)))

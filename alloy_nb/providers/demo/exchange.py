@@ -7,6 +7,7 @@ something.
 from __future__ import annotations
 
 import ast
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ TOOL = "python"
 _REFERENCE = re.compile(r'<reference name="([^"\n]+)">\n?(.*?)\n?</reference>', re.DOTALL)
 # What the notebook tells the model about itself is no part of the question.
 _KERNEL = re.compile(r"<kernel>.*?</kernel>", re.DOTALL)
-_COLUMN = re.compile(r"^\s+(\S.*?): \S", re.MULTILINE)
+_COLUMN = re.compile(r"^\s+(\S.*?): (\S.*)$", re.MULTILINE)
+_WITHHELD = re.compile(r"^\[.*not sent: --data \S+\]$", re.MULTILINE)
 _EXPRESSION = (
     ast.Expression,
     ast.Name,
@@ -47,9 +49,9 @@ class Reference:
         return self.body.partition("\n")[0].removeprefix(f"{self.name}: ").strip()
 
     @property
-    def columns(self) -> list[str]:
-        """The columns in its description, where it has any."""
-        return _COLUMN.findall(self.body)
+    def kinds(self) -> dict[str, str]:
+        """The columns in its description with their types, where it has any."""
+        return dict(_COLUMN.findall(self.body))
 
     @property
     def is_variable(self) -> bool:
@@ -82,6 +84,11 @@ class Result:
     is_error: bool
 
     @property
+    def is_withheld(self) -> bool:
+        """Whether some of it was kept back by the data dial."""
+        return _WITHHELD.search(self.text) is not None
+
+    @property
     def title(self) -> str:
         """What a citation calls it."""
         return f"{TOOL} #{self.number}"
@@ -101,6 +108,7 @@ class Exchange:
     references: tuple[Reference, ...]
     earlier: tuple[Reference, ...]
     results: tuple[Result, ...]
+    pictures: tuple[bytes, ...]
     can_compute: bool
     thinks: bool
 
@@ -118,6 +126,7 @@ def read_exchange(body: Mapping[str, Any]) -> Exchange:
         references=_references(said),
         earlier=next((found for found in reversed(before) if found), ()),
         results=_results([blocks for _, blocks in messages[start + 1 :]]),
+        pictures=_pictures(messages[start][1]) if messages else (),
         can_compute=choice.get("type") != "none"
         and any(tool.get("name") == TOOL for tool in body.get("tools") or ()),
         thinks=(body.get("thinking") or {}).get("type") != "disabled",
@@ -133,6 +142,11 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
 def _said(blocks: Sequence[Mapping[str, Any]]) -> str:
     texts = (str(block.get("text", "")) for block in blocks if block.get("type") == "text")
     return "\n\n".join(text for text in texts if text.strip())
+
+
+def _pictures(blocks: Sequence[Mapping[str, Any]]) -> tuple[bytes, ...]:
+    sources = (block.get("source") or {} for block in blocks if block.get("type") == "image")
+    return tuple(base64.b64decode(str(source.get("data", ""))) for source in sources)
 
 
 def _references(said: str) -> tuple[Reference, ...]:

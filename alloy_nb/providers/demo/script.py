@@ -3,6 +3,9 @@
 ::
 
     a table or column is referred to   -> overview -> what stands out -> answer   (table)
+      and a figure is asked for        -> code that draws it -> what it shows     (plots)
+      and rows are to be dropped       -> code that drops them -> how many went   (tidying)
+    the last figure                    -> its words; a script has no eyes
     another variable                   -> its type and value
     no reference, but a calculation    -> that calculation
     no reference, but about data       -> the tables that there are, then the one that is meant
@@ -17,10 +20,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alloy_nb.messages import Text, Thinking, ToolCall
+from alloy_nb.providers.demo import plots, tidying
 from alloy_nb.providers.demo.exchange import TOOL, Exchange, Reference, read_exchange
 from alloy_nb.providers.demo.table import Table, look_at, mentions
 from alloy_nb.providers.demo.wire import ReplyBlock
-from alloy_nb.providers.demo.words import Step, cited, code_span, facts_of, failure, fenced, listed
+from alloy_nb.providers.demo.words import (
+    Step,
+    cited,
+    code_span,
+    facts_of,
+    failure,
+    fenced,
+    listed,
+    size_of,
+)
 
 __all__ = ["answer"]
 
@@ -92,25 +105,38 @@ def _next(exchange: Exchange) -> Step:
 def _wanted(exchange: Exchange) -> Step:
     tables = list(_tables(exchange.references))
     if tables:
-        return look_at(tables[0], exchange.prompt, exchange.results)
+        return _do(tables[0], exchange)
     variables = [reference for reference in exchange.references if reference.is_variable]
     if variables:
         return _look_at_variable(variables[0], exchange)
+    if [reference.name for reference in exchange.references] == ["plot"]:
+        return _look_at_figure(exchange)
     if exchange.references:
         return _cannot_read(exchange.references)
     if calculation := _calculation(exchange.prompt):
         return _calculate(calculation, exchange)
     about_data = _ABOUT_DATA.search(exchange.prompt) is not None
     for table in _tables(exchange.earlier):
-        if about_data or mentions(table, exchange.prompt):
-            return look_at(table, exchange.prompt, exchange.results)
+        wanted = about_data or plots.is_wanted(exchange.prompt)
+        if wanted or mentions(table, exchange.prompt):
+            return _do(table, exchange)
     return _list_tables(exchange) if about_data else _scripted()
 
 
 def _tables(references: Sequence[Reference]) -> Iterator[Table]:
     for reference in references:
         if (frame := reference.frame) is not None:
-            yield Table(reference.name, frame, reference.headline, reference.columns)
+            yield Table(reference.name, frame, reference.headline, reference.kinds)
+
+
+def _do(table: Table, exchange: Exchange) -> Step:
+    """Return the next step with a table: change it, draw it, or look at it."""
+    work = look_at
+    if tidying.is_wanted(exchange.prompt):
+        work = tidying.tidy
+    elif plots.is_wanted(exchange.prompt):
+        work = plots.draw
+    return work(table, exchange.prompt, exchange.results)
 
 
 def _scripted() -> Step:
@@ -124,6 +150,20 @@ def _cannot_read(references: Sequence[Reference]) -> Step:
     return Step(
         "The references are no variables that I could compute with.", answer=(Text(text=text),)
     )
+
+
+# --- a figure ---------------------------------------------------------------------------------
+
+
+def _look_at_figure(exchange: Exchange) -> Step:
+    came = "No picture came with the question"
+    if exchange.pictures:
+        came = f"A picture came with the question: {size_of(exchange.pictures[0])}"
+    text = (
+        f"{came}. I am a script and cannot look at it, as a model would. What its axes say came "
+        f"along in words:\n\n{fenced(exchange.references[0].body or 'nothing')}"
+    )
+    return Step("I can read the words of a figure only.", answer=(Text(text=text),))
 
 
 # --- a variable ---------------------------------------------------------------------------------

@@ -9,8 +9,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from alloy_nb.messages import Text
 from alloy_nb.providers.demo.code import (
@@ -32,9 +32,10 @@ from alloy_nb.providers.demo.words import (
     number,
     shortened,
     table_row,
+    withheld,
 )
 
-__all__ = ["Table", "look_at"]
+__all__ = ["Table", "look_at", "markdown_table", "mentioned", "mentions"]
 
 # A claim is made from this t value on: chance alone gets there once in thousands of tries.
 _CLEAR = 4.0
@@ -59,7 +60,13 @@ class Table:
     name: str
     frame: str
     headline: str = ""
-    columns: Sequence[str] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Its columns and their types, as far as they were told."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns, as far as they were told."""
+        return list(self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,11 @@ def look_at(table: Table, prompt: str, results: Sequence[Result]) -> Step:
     if results[0].is_error:
         return failure(results[0], f"about {code_span(table.name)}")
     overview = _read_overview(results[0])
+    if overview is None and results[0].is_withheld:
+        return withheld(results[0], f"about the values of {code_span(table.name)}")
     if overview is None:
         return Step("The output cannot be read.", answer=(Text(text=_unreadable(table)),))
-    focus = _mentioned([column.name for column in overview.columns], prompt)
+    focus = mentioned([column.name for column in overview.columns], prompt)
     plan = _plan(overview, focus)
     if len(results) == 1 and not plan.is_empty:
         return Step(_second_thought(overview, plan), code=stands_out_code(table.frame, plan))
@@ -103,10 +112,10 @@ def look_at(table: Table, prompt: str, results: Sequence[Result]) -> Step:
 
 def mentions(table: Table, prompt: str) -> bool:
     """Return whether a question names the table or one of its columns."""
-    return bool(_mentioned([table.name, *table.columns], prompt))
+    return bool(mentioned([table.name, *table.columns], prompt))
 
 
-def _mentioned(names: Sequence[str], prompt: str) -> list[str]:
+def mentioned(names: Sequence[str], prompt: str) -> list[str]:
     """Return the names that a question holds as words, or between backticks."""
     found = []
     for name in names:
@@ -405,7 +414,7 @@ def _group_table(groups: Sequence[Fact]) -> Iterator[Text]:
         mean = number(fact["mean"]) + ("%" if share and fact["mean"] is not None else "")
         median = [] if share else [number(fact["median"])]
         rows.append(table_row([code_span(fact["value"]), str(fact["rows"]), mean, *median]))
-    yield Text(text=_markdown_table(head, rows))
+    yield Text(text=markdown_table(head, rows))
 
 
 def _spread(overview: _Overview, named: Sequence[str]) -> Iterator[Text]:
@@ -425,9 +434,10 @@ def _spread(overview: _Overview, named: Sequence[str]) -> Iterator[Text]:
         table_row([code_span(column.name), *(number(fact[s]) for s in statistics)])
         for column, fact in known
     ]
-    yield Text(text=_markdown_table(["column", *statistics], rows))
+    yield Text(text=markdown_table(["column", *statistics], rows))
 
 
-def _markdown_table(head: Sequence[str], rows: Sequence[str]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[str]) -> str:
+    """Return a table whose first column is of words, and the others of numbers."""
     line = "|---|" + "---:|" * (len(head) - 1)
     return "\n\n" + "\n".join([table_row(head), line, *rows])

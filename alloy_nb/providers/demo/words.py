@@ -22,7 +22,9 @@ __all__ = [
     "listed",
     "number",
     "shortened",
+    "size_of",
     "table_row",
+    "withheld",
 ]
 
 _SENTENCE = 300
@@ -93,6 +95,15 @@ def failure(result: Result, about: str) -> Step:
     )
 
 
+def withheld(result: Result, about: str) -> Step:
+    """Return an answer that claims nothing, because the numbers did not come to this side."""
+    text = (
+        f"The code ran, and what it printed stands in the cell for you to read. It was not sent to "
+        f"me, so I know no numbers and claim nothing {about}."
+    )
+    return Step("What came back tells no numbers.", answer=(cited(text, result),))
+
+
 def shortened(text: str) -> str:
     """Return a text of a length that fits into a sentence."""
     return text if len(text) <= _SENTENCE else text[:_SENTENCE] + "…"
@@ -125,6 +136,15 @@ def listed(names: Sequence[str]) -> str:
 def table_row(cells: Sequence[str]) -> str:
     """Return a row of a Markdown table. A bar ends a cell even in a code span, if not escaped."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def size_of(picture: bytes) -> str:
+    """Return what a picture is, from its first bytes; of a PNG, how large it is drawn."""
+    kilobytes = f"{max(1, len(picture) // 1000)} kB"
+    if not picture.startswith(b"\x89PNG\r\n"):
+        return kilobytes
+    width, height = (int.from_bytes(picture[at : at + 4]) for at in (16, 20))
+    return f"PNG, {width} × {height} pixels, {kilobytes}"
 
 
 def fenced(text: str) -> str:

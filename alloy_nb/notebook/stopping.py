@@ -1,0 +1,193 @@
+"""Code that ends when it is told to: at the person's interrupt, and at its limit of time.
+
+::
+
+    Watch(limit).run(function)
+      SIGINT ─▶ KeyboardInterrupt in the code         it may clean up, for half a second
+      its limit ─▶ TimeIsUp in the code
+      it goes on all the same ─▶ raised at each of its lines, until it has ended
+
+An interrupt is an exception, and ``while True: try: ... except BaseException: pass`` swallows it.
+So a thread looks whether the code has really ended. If not, the exception is raised again, and
+from then on before every line: also in the ``except`` that has just swallowed it, which nothing of
+the same ``try`` catches. Each level of such code lasts one line.
+
+The code holds the main thread, so only a signal gets there. It is always SIGINT: SIGALRM is the
+code's own, if it wants it. Code that sets SIGINT aside does so only when it has ended.
+"""
+
+from __future__ import annotations
+
+import _signal
+import contextlib
+import ctypes
+import functools
+import itertools
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType, SimpleNamespace
+from typing import Any, Literal, TypeVar
+
+__all__ = ["TimeIsUp", "Watch"]
+
+T = TypeVar("T")
+
+# How long code may clean up before it is made to end.
+_PATIENCE = 0.5
+_LOOK = 0.05
+
+_id = ctypes.c_ulong
+_set_async = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class TimeIsUp(BaseException):
+    """The code ran into its limit; no ``except Exception`` of its own may swallow that."""
+
+
+class Watch:
+    """Watches over one piece of code on the main thread; elsewhere it only runs it.
+
+    Args:
+        seconds: The code's limit of time, or ``None``.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.why: Literal["person", "time"] | None = None
+        """What stopped the code, or wanted to."""
+        self._thread = threading.get_ident()
+        self._inside = False
+        self._rung = False
+        self._raised = 0
+        self._at = 0.0
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which ends when it has to.
+
+        Raises:
+            KeyboardInterrupt: The person stopped it, whatever it made of that.
+            TimeIsUp: It ran into its limit, whatever it made of that.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return function()
+        # Bound here, where no code gets at them.
+        trace, clear, thread = sys.settrace, _set_async, _id(self._thread)
+        stops = (KeyboardInterrupt, TimeIsUp)
+        with self._listening():
+            try:
+                self._inside = True
+                value = function()
+            finally:
+                # What is on its way may still be raised here, and at any call of a function in
+                # Python, so none is called before it is over.
+                while True:
+                    try:
+                        self._inside = False
+                        trace(None)
+                        clear(thread, None)
+                        break
+                    except stops:
+                        continue
+        if self.why is not None:  # the code has swallowed it, and ended
+            raise self._kind
+        return value
+
+    @property
+    def _kind(self) -> type[BaseException]:
+        return TimeIsUp if self.why == "time" else KeyboardInterrupt
+
+    # --- the signal -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        before, trace = signal.getsignal(signal.SIGINT), sys.gettrace()
+        signal.signal(signal.SIGINT, self._on_signal)
+        set_signal = signal.signal
+        signal.signal = _without_interrupts(set_signal)
+        looking = threading.Thread(target=self._look, name="alloy-watch", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no more threads: an interrupt still works
+            looking.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            signal.signal = set_signal
+            with self._lock:  # no signal of ours is sent from now on
+                self._rung = False
+            if before is not None:  # a handler that is no Python's cannot be put back from here
+                signal.signal(signal.SIGINT, before)
+            sys.settrace(trace)
+
+    def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        rung, self._rung = self._rung, False
+        if not self._inside:
+            if not rung:
+                self.why = "person"  # it came while we were leaving, which goes first
+            return
+        self.why = self.why or "person"
+        self._at = time.monotonic()
+        self._raised += 1
+        kind = self._kind
+        if self._raised > 1:
+            raising = _raising(self._thread, kind)
+            # From now on this function is traced itself, so the next signal is not for it.
+            _signal.signal(signal.SIGINT, signal.default_int_handler)
+            while frame is not None and frame.f_code is not Watch.run.__code__:
+                frame.f_trace = raising
+                frame = frame.f_back
+            sys.settrace(raising)
+        raise kind
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        while not self._ended.wait(_LOOK):
+            now = time.monotonic()
+            if self.why is None and self.seconds is not None and now - began >= self.seconds:
+                self.why = "time"
+                self._ring()
+            elif self.why is not None and now - self._at >= _PATIENCE:
+                self._ring()
+
+    def _ring(self) -> None:
+        with self._lock:
+            if self._ended.is_set() or not self._inside:
+                return
+            self._rung, self._at = True, time.monotonic()
+            if hasattr(signal, "pthread_kill"):
+                signal.pthread_kill(self._thread, signal.SIGINT)
+            else:  # Windows: it is raised when the code is at its next line
+                signal.raise_signal(signal.SIGINT)
+
+
+def _raising(thread: int, kind: type[BaseException]) -> Any:
+    """Return a trace function that has an exception raised in a thread, and does nothing else.
+
+    It must not run any Python: the exception would be raised in itself, and Python lets go of a
+    trace function that fails. So it is the C function, and what it is called with (the frame, the
+    event and its argument) is replaced by constants.
+    """
+    function = ctypes.PyDLL(None).PyThreadState_SetAsyncExc
+    constants = (ctypes.c_ulong(thread), ctypes.py_object(kind), ctypes.c_void_p())
+    function.argtypes = [
+        SimpleNamespace(from_param=functools.partial(next, itertools.repeat(constant)))
+        for constant in constants
+    ]  # type: ignore[assignment]  # ctypes asks for no more than `from_param`
+    function.restype = None
+    return function
+
+
+def _without_interrupts(set_signal: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``signal.signal`` for the code: SIGINT stays with the person while it runs."""
+
+    @functools.wraps(set_signal)
+    def guarded(number: int, handler: Any) -> Any:
+        if number == signal.SIGINT:
+            return signal.default_int_handler
+        return set_signal(number, handler)
+
+    return guarded
