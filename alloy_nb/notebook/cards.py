@@ -14,7 +14,7 @@ from alloy_nb.markup.plain import clean
 from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.notebook.render import Bundle, render_text
 
-__all__ = ["publish_table", "publish_text", "table"]
+__all__ = ["publish_table", "publish_text", "table", "told"]
 
 Rows = Sequence[Sequence[str]]
 
@@ -40,9 +40,15 @@ def publish_table(rows: Rows) -> None:
     _publish(table(rows))
 
 
+def told(text: str) -> Bundle:
+    """Draw a text: a sentence as prose, and several lines as they are."""
+    body = fence(text) if "\n" in text.strip() else entities(clean(text))
+    return replace(render_text(body, ()), plain=clean(text))
+
+
 def publish_text(text: str) -> None:
-    """Show a text as it is, in its lines."""
-    _publish(replace(render_text(fence(text), ()), plain=clean(text)))
+    """Show a text."""
+    _publish(told(text))
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.errors import AlloyError, ConfigError, Interrupted, SessionError
 from alloy_nb.notebook import answers, fresh, nesting, session_words, status
 from alloy_nb.notebook.approval import asker
-from alloy_nb.notebook.archive import Archive
+from alloy_nb.notebook.archive import Archive, keep
 from alloy_nb.notebook.canvas import canvas_for
 from alloy_nb.notebook.cell import run_cell
 from alloy_nb.notebook.fingerprint import fingerprint
@@ -49,8 +49,8 @@ from alloy_nb.tools import bash, edit, read, write
 
 __all__ = ["Alloy"]
 
-# Longer conversations take seconds to write.
-_MANY_MESSAGES = 2_000
+# Bytes of an imported file.
+_KEPT_AT_ONCE = 1_000_000
 
 
 @magics_class
@@ -115,6 +115,7 @@ class Alloy(Magics):
         self.archive = Archive(shell, self._tell)
         self._places = Places(shell)
         self._aged: set[str] = set()  # sessions of which the model does not know the kernel is new
+        self._unasked: set[str] = set()  # sessions that began here, and were not asked yet
         self._said: list[str] = []  # what the next cell says first
         self._drawing: Transcript | None = None
         self._chosen: Provider | None = None
@@ -152,7 +153,7 @@ class Alloy(Magics):
         if output is not None and (not output.isidentifier() or iskeyword(output)):
             raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
         replay = self._replay(flags)
-        session = self.session(flags.get("session"), replay=replay != "off")
+        session = self._asked(flags.get("session"), replay=replay != "off")
         settings = self._turn_settings(flags, session)
         resolved = resolve(from_words(words.prompt) or words.prompt, namespace)
         if flags.get("new"):
@@ -271,7 +272,25 @@ class Alloy(Magics):
                     self._resumed(self.sessions[name])
                 else:  # it is there for its answers: the notebook begins anew
                     self.sessions[name].reset()
+            else:
+                self._unasked.add(self.sessions[name].id)
         return self.sessions[name]
+
+    def _asked(self, name: str | None, *, replay: bool) -> Session:
+        """Return the conversation to ask: for a replay the earlier one, if this one has no turn."""
+        was_there = (name or self.current) in self.sessions  # a cell chose its model, for example
+        session = self.session(name, replay=replay)
+        if was_there and replay and session.id in self._unasked and session.journal is not None:
+            earlier, trouble = self.archive.try_resume(session.name, {session.id})
+            self._said = [trouble] if trouble else []  # not that %alloy resume goes on with it
+            if earlier is not None:
+                new = self.sessions[session.name] = self._begun(session.name, earlier)
+                new.set_model(session.provider)
+                new.reset()
+                session.stop()
+                session = new
+        self._unasked.discard(session.id)
+        return session
 
     def adopt(self, journal: Journal) -> Session:
         """Put a conversation from the journal into the place of the one with its name."""
@@ -320,6 +339,14 @@ class Alloy(Magics):
     def _begun(
         self, name: str, journal: Journal | None, record: SessionRecord | None = None
     ) -> Session:
+        try:
+            return self._made(name, journal, record)
+        except BaseException:
+            if journal is not None:
+                journal.close()  # the shell keeps the error: nobody could resume it otherwise
+            raise
+
+    def _made(self, name: str, journal: Journal | None, record: SessionRecord | None) -> Session:
         model, effort = split_effort(self.model)
         settings: dict[str, Any] = {
             "provider": self._chosen or (provider(model) if model else default_provider()),
@@ -394,12 +421,9 @@ class Alloy(Magics):
             "model": self._model,
             "models": self._models,
             "approve": self._approve,
-            "reset": self._reset,
-            "history": self._history,
             "skills": lambda _: status.show(status.skill_rows(skills())),
             "cost": self._cost,
             **session_words.commands(self),
-            "export": self._export,
             "import": self._import,
             "help": lambda _: status.say(usage()),
         }
@@ -434,28 +458,8 @@ class Alloy(Magics):
             self.approve = policy
         status.say(f"approve: {self.approve} — {status.POLICY_MEANING[self.approve]}")
 
-    def _reset(self, words: Words) -> None:
-        session = self.session(words.flags.get("session"))
-        session.reset()
-        kept = "" if session.journal is None else " On the disk it is kept: %alloy tree shows it."
-        status.say(f"The conversation is forgotten; settings and costs stay.{kept}")
-
-    def _history(self, words: Words) -> None:
-        session = self.session(words.flags.get("session"))
-        status.show(status.history(session.messages))
-
     def _cost(self, _: Words) -> None:
         status.show(status.ledger(list(self.sessions.values())))
-
-    def _export(self, words: Words) -> None:
-        if not words.arguments:
-            raise UsageError(f"Where to? %alloy export FILE{', '.join(export.ENDINGS)}")
-        session = self.session(words.flags.get("session"))
-        path, count = Path(words.arguments[0]).expanduser(), len(session.messages)
-        if count > _MANY_MESSAGES:
-            status.say(f"Writing {count:,} messages …")
-        session.export(path, force="force" in words.flags)
-        status.say(f"{count} messages written to {path}.")
 
     def _import(self, words: Words) -> None:
         """Put an exported conversation in the place of one of this notebook, with its settings."""
@@ -470,7 +474,10 @@ class Alloy(Magics):
                 "it with -s NAME, or in its place with --force."
             )
         record = export.read(path)
-        session = self._begun(name, self.archive.new(name) if self._is_kept() else None, record)
+        journal = self.archive.new(name) if self._is_kept() else None
+        session = self._begun(name, journal, record)
+        if journal is not None and path.stat().st_size <= _KEPT_AT_ONCE:
+            keep(record, journal)  # a longer one with its next turn, which then takes seconds
         if before is not None:
             session.set_model(before.provider)
             before.stop()

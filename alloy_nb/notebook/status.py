@@ -12,9 +12,11 @@ from alloy_nb.notebook.cards import publish_table, publish_text
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider
+from alloy_nb.usage import Cost
 
 __all__ = [
     "POLICY_MEANING",
+    "dollars",
     "history",
     "ledger",
     "models",
@@ -72,7 +74,7 @@ def ledger(sessions: list[Session]) -> list[list[str]]:
                     f"{usage.input_tokens:,}",
                     f"{usage.cache_read_tokens:,}",
                     f"{usage.output_tokens:,}",
-                    str(result.cost),
+                    dollars(result.cost),
                     result.status.value,
                 ]
             )
@@ -85,7 +87,7 @@ def ledger(sessions: list[Session]) -> list[list[str]]:
                 f"{total.input_tokens:,}",
                 f"{total.cache_read_tokens:,}",
                 f"{total.output_tokens:,}",
-                str(session.cost),
+                dollars(session.cost),
                 "",
             ]
         )
@@ -138,6 +140,11 @@ def skill_rows(there: Sequence[Skill]) -> list[list[str]]:
     rows = [["skill", "what it is for"]]
     rows += [[f"/{one_line(skill.name)}", one_line(skill.description)] for skill in there]
     return rows if there else [*rows, ["none yet", "put a prompt into .alloy/skills/NAME.md"]]
+
+
+def dollars(cost: Cost) -> str:
+    """Return a cost as it stands in a column of costs."""
+    return str(cost) if cost.complete or cost.known else "unknown"
 
 
 def show(rows: Rows) -> None:
