@@ -352,6 +352,7 @@ def delivering(
 
     one.watchers.append(notify)
     yield
+    one.watchers.remove(notify)  # it holds the run, which would wait for the garbage collector
     if failure is not None:
         raise failure
 
