@@ -99,6 +99,12 @@ class Frame:
     depth: int = 0
     delegates: Ledger = field(default_factory=Ledger)
     outer: tuple[Ledger, ...] = ()
+    asked_by: Frame | None = None
+
+    def leave(self) -> None:
+        """End the run in its task: the run holds the task, and is freed when that lets go of it."""
+        _current.set(self.asked_by)
+        ledgers.set(self.outer)
 
     def roll_up(self, result: Result) -> Result:
         """Count a run where it belongs, and return its result with what its delegates used."""
@@ -126,7 +132,7 @@ def enter(run: Run, agent: Agent) -> Frame:
         budget = joined(agent.budget, parent.agent.budget)
         if budget is not agent.budget:
             agent = replace(agent, budget=budget)
-    frame = Frame(run, agent, depth=depth, outer=outer)
+    frame = Frame(run, agent, depth=depth, outer=outer, asked_by=parent)
     _current.set(frame)
     ledgers.set((*outer, frame.delegates))
     return frame
