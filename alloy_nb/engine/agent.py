@@ -38,6 +38,9 @@ __all__ = ["Agent", "Prompt", "arun", "astream", "message_of", "run", "stream"]
 
 Prompt = str | Message | Sequence[str | Text | Image | Document]
 
+# Frozen, so all agents may have the same ones. What an agent leaves at its default is not checked.
+_RETRY, _COMPACTION, _HERE = RetryPolicy(), Compaction(), Path()
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -89,14 +92,14 @@ class Agent:
     unknown_price: UnknownPrice = "refuse"
     timeout: float | None = None
     tool_timeout: float | None = 120.0
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    retry: RetryPolicy = _RETRY
     fallback_providers: tuple[Provider, ...] = ()
-    working_directory: Path = field(default_factory=Path)
+    working_directory: Path = _HERE
     allowed_paths: tuple[Path, ...] | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
     context_discovery: bool | tuple[ContextFile, ...] = False
     context_budget: int | None = None
-    compaction: Compaction = field(default_factory=Compaction)
+    compaction: Compaction = _COMPACTION
     on_compaction: Callable[[list[Message], Run], object] | None = None
     until_tool: Any = None
     model_metadata_overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -349,6 +352,7 @@ def delivering(
 
     one.watchers.append(notify)
     yield
+    one.watchers.remove(notify)  # it holds the run, which would wait for the garbage collector
     if failure is not None:
         raise failure
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from numbers import Real
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any
 
 from pydantic import SecretStr
@@ -101,10 +101,13 @@ def check_callback(name: str, function: object) -> None:
 
 
 def _takes_one(function: object) -> bool:
-    """Tell it of a plain function, at a fortieth of the cost of asking for its signature."""
-    if not isinstance(function, FunctionType):
+    """Tell it of a function or a method, at a fortieth of the cost of asking for its signature."""
+    bound = isinstance(function, MethodType)
+    plain = function.__func__ if isinstance(function, MethodType) else function
+    if not isinstance(plain, FunctionType):
         return False
-    return function.__code__.co_argcount == 1 and not function.__code__.co_kwonlyargcount
+    code = plain.__code__
+    return code.co_argcount == 1 + bound and not code.co_kwonlyargcount
 
 
 def wrong(name: str, value: object, expected: str) -> ConfigError:

@@ -99,6 +99,12 @@ class Frame:
     depth: int = 0
     delegates: Ledger = field(default_factory=Ledger)
     outer: tuple[Ledger, ...] = ()
+    asked_by: Frame | None = None
+
+    def leave(self) -> None:
+        """End the run in its task: the run holds the task, and is freed when that lets go of it."""
+        _current.set(self.asked_by)
+        ledgers.set(self.outer)
 
     def roll_up(self, result: Result) -> Result:
         """Count a run where it belongs, and return its result with what its delegates used."""
@@ -129,7 +135,7 @@ def enter(run: Run, agent: Agent) -> Frame:
         handed = [m for m in parent.agent.middleware if m.inherited and m not in agent.middleware]
         if handed:
             agent = replace(agent, middleware=(*handed, *agent.middleware))
-    frame = Frame(run, agent, depth=depth, outer=outer)
+    frame = Frame(run, agent, depth=depth, outer=outer, asked_by=parent)
     _current.set(frame)
     ledgers.set((*outer, frame.delegates))
     return frame

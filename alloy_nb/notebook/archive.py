@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from alloy_nb.engine.journal import Journal, SessionInfo, Store
+from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.errors import SessionError
 from alloy_nb.notebook.place import notebook_of
 
-__all__ = ["Archive"]
+__all__ = ["Archive", "keep"]
 
 # So much of an id stands for it; fewer letters are a name.
 _ID = 6
+_MOST_TURNS = 500
 
 
 class Archive:
@@ -91,6 +93,28 @@ class Archive:
     def _of_this(self) -> str:
         _ = self.store
         return self._notebook
+
+
+def keep(record: SessionRecord, journal: Journal) -> None:
+    """Write a conversation that was imported into its new journal, a turn at a time.
+
+    So it is there after a restart, can be undone and found, before anything more is asked.
+    """
+    from alloy_nb.engine.documents.story import starts
+
+    firsts, known = starts(record)
+    # Each turn is committed: of a conversation that is very long, the first ones are one.
+    firsts = [*firsts[:1], *firsts[1:][-_MOST_TURNS:]]
+    for first, end in zip(firsts, [*firsts, len(record.messages)][1:], strict=True):
+        messages = record.messages[first:end]
+        said = next((m.origin for m in messages if m.origin is not None), None)
+        prompt = messages[0] if messages[0].role == "user" else None
+        turn = journal.begin(prompt, model=f"{said.provider}/{said.model}" if said else "")
+        told = known.get(first)
+        if told is None or told.first + told.count != end:
+            turn.finish(messages)
+        else:
+            turn.finish(messages, status=told.status, usage=told.usage, cost=told.cost)
 
 
 def _may(info: SessionInfo, is_open: Collection[str]) -> bool:

@@ -91,7 +91,7 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     flags = words.flags
     _check_together(flags)
     output = _name(flags.get("output"))
-    session = desk.session(flags.get("session"), replay=_replay(desk, flags) != "off")
+    session = desk.to_ask(flags.get("session"), replay=_replay(desk, flags) != "off")
     settings = settings_of(desk, flags, session.agent)
     typed = None
     if "as" in flags:

@@ -15,7 +15,7 @@ from alloy_nb.markup.plain import clean
 from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.notebook.render import Bundle, render_text
 
-__all__ = ["publish_table", "publish_text", "publish_value", "table"]
+__all__ = ["publish_table", "publish_text", "publish_value", "table", "told"]
 
 Rows = Sequence[Sequence[str]]
 
@@ -41,9 +41,15 @@ def publish_table(rows: Rows) -> None:
     _publish(table(rows))
 
 
+def told(text: str) -> Bundle:
+    """Draw a text: a sentence as prose, and several lines as they are."""
+    body = fence(text) if "\n" in text.strip() else entities(clean(text))
+    return replace(render_text(body, ()), plain=clean(text))
+
+
 def publish_text(text: str) -> None:
-    """Show a text as it is, in its lines."""
-    _publish(replace(render_text(fence(text), ()), plain=clean(text)))
+    """Show a text."""
+    _publish(told(text))
 
 
 def publish_value(value: object) -> None:

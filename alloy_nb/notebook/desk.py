@@ -96,6 +96,7 @@ class Desk:
         """What the next cell says first."""
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
+        self._unasked: set[str] = set()  # sessions that began here, and were not asked yet
         self._chosen: Provider | None = None
         self._runs: dict[str, Run] = {}
 
@@ -112,12 +113,31 @@ class Desk:
                     self._resumed(self.sessions[name])
                 else:  # it is there for its answers: the notebook begins anew
                     self.sessions[name].reset()
+            else:
+                self._unasked.add(self.sessions[name].id)
         return self.sessions[name]
+
+    def to_ask(self, name: str | None = None, *, replay: bool) -> Session:
+        """Return the conversation to ask: for a replay the earlier one, if this one has no turn."""
+        was_there = (name or self.current) in self.sessions  # a cell chose its model, for example
+        session = self.session(name, replay=replay)
+        if was_there and replay and session.id in self._unasked and session.journal is not None:
+            session = self._with_answers(session)
+        self._unasked.discard(session.id)
+        return session
 
     def begun(
         self, name: str, journal: Journal | None, record: SessionRecord | None = None
     ) -> Session:
         """Begin a conversation with the notebook's settings, or go on with a recorded one."""
+        try:
+            return self._begun(name, journal, record)
+        except BaseException:
+            if journal is not None:
+                journal.close()  # the shell keeps the error: nobody could resume it otherwise
+            raise
+
+    def _begun(self, name: str, journal: Journal | None, record: SessionRecord | None) -> Session:
         wanted = self.settings
         model, effort = split_effort(wanted.model)
         settings: dict[str, Any] = {
@@ -240,6 +260,18 @@ class Desk:
                 if info is not None:
                     self.said.append(_hint(info))
         return self.archive.new(name)
+
+    def _with_answers(self, session: Session) -> Session:
+        """Return the earlier conversation of a name, if there is one, begun anew."""
+        earlier, trouble = self.archive.try_resume(session.name, {session.id})
+        self.said = [trouble] if trouble else []  # not that %alloy resume goes on with it
+        if earlier is None:
+            return session
+        new = self.sessions[session.name] = self.begun(session.name, earlier)
+        new.set_model(session.provider)
+        new.reset()
+        session.stop()
+        return new
 
     def _resumed(self, session: Session) -> None:
         self.aged.add(session.id)

@@ -13,6 +13,7 @@ from typing import Any
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
 from alloy_nb.markup.plain import one_line
+from alloy_nb.notebook.status import dollars
 from alloy_nb.usage import Cost, Usage
 
 __all__ = ["Entry", "entries", "frame", "rows"]
@@ -85,7 +86,7 @@ def rows(found: Sequence[Entry], sessions: Iterable[Session]) -> list[list[str]]
 
 def _counts(usage: Usage, cost: Cost, status: str) -> list[str]:
     counts = (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
-    return [*(f"{count:,}" for count in counts), str(cost), status]
+    return [*(f"{count:,}" for count in counts), dollars(cost), status]
 
 
 def _of(session: Session) -> list[Entry]:

@@ -14,8 +14,10 @@ from alloy_nb.notebook.dial import Dial
 from alloy_nb.providers import DEFAULT_MODELS, catalog, provider
 from alloy_nb.providers.presets import PRESETS
 from alloy_nb.providers.vendor import VendorProvider
+from alloy_nb.usage import Cost
 
 __all__ = [
+    "dollars",
     "history",
     "models",
     "of",
@@ -103,6 +105,11 @@ def skill_rows(there: Sequence[Skill]) -> list[list[str]]:
     rows = [["skill", "what it is for"]]
     rows += [[f"/{one_line(skill.name)}", one_line(skill.description)] for skill in there]
     return rows if there else [*rows, ["none yet", "put a prompt into .alloy/skills/NAME.md"]]
+
+
+def dollars(cost: Cost) -> str:
+    """Return a cost as it stands in a column of costs."""
+    return str(cost) if cost.complete or cost.known else "unknown"
 
 
 def show(rows: Rows) -> None:

@@ -21,7 +21,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +33,7 @@ import httpx
 from alloy_nb.errors import ConnectionFailed, ProviderError, StreamTruncated, TimedOut
 from alloy_nb.events import ModelEvent
 from alloy_nb.providers.decoding import ReplyDecoder
+from alloy_nb.providers.listening import listening
 
 __all__ = ["Call", "Failure", "close_clients", "stream_events"]
 
@@ -327,6 +328,7 @@ Send = Callable[[Call], Awaitable[httpx.Response]]
 _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "alloy_nb"}
 # The watch ends a silent reply; a limit on each read could not tell comments from events.
 _TIMEOUTS = httpx.Timeout(None, connect=CONNECT_SECONDS)
+_EXTENSIONS = {"timeout": _TIMEOUTS.as_dict()}
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -335,13 +337,17 @@ class _Kept:
     """Sends once more where a kept connection took a request and broke without a byte of answer.
 
     httpx cannot tell none from a cut head, so the stream, which comes with an answer, is heard.
+
+    Args:
+        joins: Whether a request goes out in one piece. Not where others share the stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, joins: bool = False) -> None:
         self._stream: Any = None
+        self._joins = joins
 
     async def ask(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-        with _listening(self._stream) as heard:
+        with listening(self._stream, joins=self._joins) as heard:
             try:
                 response = await send()
             except _BROKEN:
@@ -350,30 +356,6 @@ class _Kept:
                 response = await send()  # httpx has closed the broken one, and opens another
         self._stream = response.extensions.get("network_stream")
         return response
-
-
-@contextlib.contextmanager
-def _listening(stream: Any) -> Iterator[set[str]]:
-    """Note whether anything is written to a stream, and read from it."""
-    heard: set[str] = set()
-    if stream is None:
-        return (yield heard)
-    read, write = stream.read, stream.write
-
-    async def reads(*args: Any, **settings: Any) -> bytes:
-        data: bytes = await read(*args, **settings)
-        heard.update(["read"] if data else [])
-        return data
-
-    async def writes(*args: Any, **settings: Any) -> None:
-        heard.add("written")
-        await write(*args, **settings)
-
-    stream.read, stream.write = reads, writes
-    try:
-        yield heard
-    finally:
-        del stream.read, stream.write
 
 
 class _Transport:
@@ -385,16 +367,15 @@ class _Transport:
     def __init__(self) -> None:
         self._transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS)
         self.aclose = self._transport.aclose
-        self._kept = _Kept()
+        self._kept = _Kept(joins=True)
 
     async def send(self, call: Call) -> httpx.Response:
-        request = httpx.Request(
-            "POST",
-            _parsed(call.url),
-            headers={**_HEADERS, **call.headers},
-            content=call.body,
-            extensions={"timeout": _TIMEOUTS.as_dict()},
-        )
+        url, size = _parsed(call.url), str(len(call.body))
+        headers = {"host": url.netloc.decode("ascii"), "content-length": size, **_HEADERS}
+        headers.update(call.headers)
+        # Given a stream, httpx adds no headers: to find out which takes it 18 us.
+        body = httpx.ByteStream(call.body)
+        request = httpx.Request("POST", url, headers=headers, stream=body, extensions=_EXTENSIONS)
         return await self._kept.ask(lambda: self._transport.handle_async_request(request))
 
 

@@ -284,6 +284,15 @@ def test_the_page_has_a_bibliography_that_is_numbered():
     assert "Sums &lt;of&gt; numbers" in text
 
 
+def test_what_went_along_with_a_prompt_is_set_apart_from_it():
+    told = 'Mean of @df?\n\n<reference name="df">\nx\n</reference>'
+    page = export.as_text(record_of(user(told, "<kernel>\nnew\n</kernel>")), ".html")
+    words = re.findall('<span class="words">(.*?)</span>', page, re.DOTALL)
+    assert [text.split("\n")[0] for text in words] == [
+        *("Mean of @df?", "&lt;reference name=&quot;df&quot;&gt;", "&lt;kernel&gt;"),
+    ]
+
+
 def test_pictures_are_in_the_page():
     assert form(".html").count(f'src="data:image/png;base64,{PNG}"') == 2
 

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -362,6 +364,55 @@ def test_a_callback_that_is_none_is_refused_before_anything_is_sent(name):
     with pytest.raises(ConfigError, match=name):
         al.stream("hi", more.pop("on_text"), provider=model, **more)
     assert model.requests == []
+
+
+class Witness(al.Middleware):
+    """Sees runs without keeping them."""
+
+    def __init__(self) -> None:
+        self.runs: list[weakref.ref[Any]] = []
+
+    async def run(self, run: Any, next: Any) -> Any:
+        self.runs.append(weakref.ref(run))
+        return await next(run)
+
+    def wait_until_all_are_gone(self) -> bool:
+        """Give the loop's thread a moment to let go of its task, and tell whether it did."""
+        end = time.monotonic() + 5
+        while any(ref() is not None for ref in self.runs) and time.monotonic() < end:
+            time.sleep(0.01)
+        return all(ref() is None for ref in self.runs)
+
+
+@pytest.fixture
+def no_garbage_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_run_that_is_over_is_freed_at_once(watched):
+    witness = Witness()
+    model = Scripted(calls(("add", {"a": 1, "b": 2})), says("3"))
+    more = {"on_event": lambda event: None} if watched else {}
+    agent = Agent(model, tools=(add,), middleware=(witness,))
+    result = agent.run("hi", on_text=lambda text: None, **more)
+    assert result.text == "3"
+    assert len(witness.runs) == 1
+    assert witness.wait_until_all_are_gone()
+
+
+@pytest.mark.usefixtures("no_garbage_collector")
+def test_an_agent_s_run_within_a_run_is_freed_with_it():
+    witness = Witness()
+    worker = Agent(Scripted(says("done")), middleware=(witness,), name="worker")
+    model = Scripted(calls(("ask_worker", {"task": "x"})), says("ok"))
+    agent = Agent(model, tools=(worker.as_tool(),), middleware=(witness,))
+    assert agent.run("hi").text == "ok"
+    assert len(witness.runs) == 2
+    assert witness.wait_until_all_are_gone()
 
 
 def test_a_failing_callback_stops_the_run_and_is_raised():

@@ -1,7 +1,12 @@
 """A session with a journal outlives its process, and stands wherever in its tree one wants."""
 
+import contextlib
+import gc
 import json
+import math
 import os
+import sqlite3
+import threading
 import time
 
 import pytest
@@ -12,7 +17,7 @@ from alloy_nb.engine.portal import run_sync
 from alloy_nb.engine.sessions.cue import Cue
 from alloy_nb.engine.window.conversation import Conversation
 from alloy_nb.errors import ConfigError, SessionError
-from alloy_nb.messages import user
+from alloy_nb.messages import assistant, user
 from tests.engine.scripted import HANG, Scripted, calls, says
 
 ran = []
@@ -146,6 +151,40 @@ def test_a_second_writer_is_told_who_has_it(tmp_path):
     assert texts(al.Session.resume(folder=tmp_path, provider="demo")) == ["q", "a"]
 
 
+def test_a_session_that_is_reset_while_it_is_stopped_lets_others_write(tmp_path):
+    session = begin(tmp_path, says("a"))
+    session.chat("q")
+    session._turns.take()  # a turn that takes its time to end
+    stopping = threading.Thread(target=session.stop)
+    stopping.start()
+    deadline = time.monotonic() + 30
+    while not session._turns._line and time.monotonic() < deadline:
+        time.sleep(0.01)
+    session._turns.clear("It was reset.")
+    session._turns.release()
+    stopping.join(30)
+    assert texts(al.Session.resume(folder=tmp_path, provider="demo")) == ["q", "a"]
+
+
+def test_what_was_spent_is_known_after_a_reset_and_a_restart(tmp_path):
+    with begin(tmp_path, says("a")) as session:
+        session.chat("q")
+        session.reset()
+    again = al.Session.resume(folder=tmp_path, provider="demo")
+    assert again.usage == session.usage
+    assert again.usage.total_tokens == 15
+
+
+@pytest.mark.parametrize("wrong", [{"provider": "no-such-model"}, {"messages": [user("x")]}])
+def test_a_session_that_could_not_be_resumed_can_be_resumed_rightly(tmp_path, wrong):
+    with begin(tmp_path, says("a")) as session:
+        session.chat("q")
+    with pytest.raises(ConfigError) as refused:
+        al.Session.resume(folder=tmp_path, **{"provider": "demo", **wrong})
+    assert texts(al.Session.resume(folder=tmp_path, provider="demo")) == ["q", "a"]
+    assert refused.tb is not None  # a notebook keeps the last error, and all that it refers to
+
+
 def test_a_result_of_a_session_holds_what_its_turn_added(tmp_path):
     session = begin(tmp_path, says("a"), says("b"))
     assert len(session.chat("q").messages) == 2
@@ -187,6 +226,132 @@ def test_what_is_sent_of_a_conversation_that_was_shortened_comes_back_too(tmp_pa
     again.chat("s")
     sent = [message.text for message in again.provider.requests[0].messages]
     assert sent[:2] == ["In short: one.", "r"]
+
+
+# --- what each turn was -----------------------------------------------------------------------
+
+
+def turns(session):
+    """Return of each turn what was said in it, and what it used."""
+    record = session.export_session()
+    return [
+        (
+            [message.text for message in record.messages[turn.first : turn.first + turn.count]],
+            turn.usage.total_tokens,
+            turn.status,
+        )
+        for turn in record.turns
+    ]
+
+
+def talked(folder):
+    """Return a session of three turns, each from a cell of its own; the second fails."""
+    failing = al.ProviderError("no", provider="scripted", model="scripted-1")
+    script = (calls(("count", {"word": "a"})), says("One."), failing, says("b"), *[says("c")] * 3)
+    session = begin(folder, *script, tools=[count])
+    for key, prompt in enumerate("pqr", 1):
+        ask(session, prompt, key=str(key))
+    return session
+
+
+FIRST = (["p", "", "", "One."], 30, "completed")
+FAILED = ([], 0, "error")
+LAST = (["r", "b"], 15, "completed")
+
+
+def test_the_turns_of_a_record_are_those_of_its_messages(tmp_path):
+    assert turns(talked(tmp_path)) == [FIRST, FAILED, LAST]
+
+
+def test_after_an_undo_the_last_turn_is_not_in_the_record(tmp_path):
+    session = talked(tmp_path)
+    session.undo()
+    assert turns(session) == [FIRST, FAILED]
+
+
+def test_on_another_branch_the_record_has_its_turns(tmp_path):
+    session = talked(tmp_path)
+    session.undo()
+    session.fork("idea")
+    session.chat("s")
+    assert turns(session) == [FIRST, FAILED, (["s", "c"], 15, "completed")]
+    session.use_branch("main-2")
+    assert turns(session) == [FIRST, FAILED, LAST]
+
+
+def test_a_replaced_turn_is_not_in_the_record(tmp_path):
+    session = talked(tmp_path)
+    ask(session, "again", key="1")
+    assert turns(session) == [(["again", "c"], 15, "completed")]
+
+
+def test_a_reset_leaves_no_turns_in_the_record(tmp_path):
+    session = talked(tmp_path)
+    session.reset()
+    assert turns(session) == []
+
+
+def test_what_each_turn_used_and_cost_is_known_after_a_restart(tmp_path):
+    with talked(tmp_path) as session:
+        pass
+    before, again = session.export_session(), resumed(tmp_path).export_session()
+    assert turns(resumed(tmp_path)) == [FIRST, FAILED, LAST]
+    known = ("first", "count", "replies", "status", "usage", "cost")
+    assert [turn.model_dump(include=known) for turn in again.turns] == [
+        turn.model_dump(include=known) for turn in before.turns
+    ]
+    assert (again.usage, again.cost) == (before.usage, before.cost)
+
+
+def test_a_turn_that_was_cut_by_the_end_of_its_process_has_a_record(tmp_path):
+    session = begin(tmp_path, [*says("Half.")[:3], HANG])
+    turn = Store(tmp_path).new("cut").begin(user("q"), model="scripted/scripted-1")
+    turn.note([])
+    del session, turn
+    gc.collect()
+    assert turns(resumed(tmp_path)) == [(["q"], 0, "crashed")]
+
+
+def test_what_was_handed_in_has_no_turn_in_the_record(tmp_path):
+    history = [user("p"), assistant("a")]
+    with begin(tmp_path, says("b"), messages=history) as session:
+        session.chat("q")
+        assert turns(session) == [(["q", "b"], 15, "completed")]
+    assert turns(resumed(tmp_path)) == [(["q", "b"], 15, "completed")]
+    assert resumed(tmp_path).export_session().turns[0].first == 2
+
+
+def test_a_turn_that_goes_on_without_a_prompt_is_in_the_record_after_a_restart(tmp_path):
+    with begin(tmp_path, says("b"), messages=[user("p")]) as session:
+        ask(session, None)
+        assert turns(session) == [(["b"], 15, "completed")]
+    assert turns(resumed(tmp_path)) == [(["b"], 15, "completed")]
+
+
+def test_a_record_says_after_a_restart_too_when_its_session_was_made(tmp_path):
+    with begin(tmp_path, says("a")) as session:
+        session.chat("q")
+    time.sleep(0.01)
+    made = Store(tmp_path).sessions()[0].created
+    again = resumed(tmp_path).export_session().created_at.timestamp()
+    assert again == pytest.approx(made, abs=0.001)
+
+
+@pytest.mark.parametrize("absurd", [1e300, -1e300, math.inf])
+def test_absurd_values_in_the_file_keep_nobody_from_resuming_and_exporting(tmp_path, absurd):
+    with begin(tmp_path, says("a")) as session:
+        session.chat("q")
+    with contextlib.closing(sqlite3.connect(tmp_path / ".alloy" / "sessions.db")) as file:
+        file.execute("UPDATE turns SET began = ?, ended = ?, status = ?", (1, absurd, "x" * 99))
+        file.execute("UPDATE sessions SET created = ?", (absurd,))
+        file.commit()
+    assert turns(resumed(tmp_path)) == [(["q", "a"], 15, "x" * 40)]
+
+
+def resumed(folder):
+    """Resume a session, look at it, and let it go."""
+    with al.Session.resume(folder=folder, provider="demo") as session:
+        return session
 
 
 # --- the tree ---------------------------------------------------------------------------------

@@ -298,7 +298,37 @@ def test_fallback_providers_may_be_named_as_the_first_one_is():
 # --- callbacks ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("callback", [3, "print", lambda: None, lambda a, b: None])
+class Ear:
+    """Has methods that can be told of an event, and some that cannot."""
+
+    def hear(self, event):
+        pass
+
+    @classmethod
+    def hear_all(cls, event):
+        pass
+
+    @staticmethod
+    def overhear(event):
+        pass
+
+    def rest(self):
+        pass
+
+    def compare(self, event, other):
+        pass
+
+    def hear_so(self, event, *, loud):
+        pass
+
+
+REFUSED = [3, "print", lambda: None, lambda a, b: None]
+REFUSED += [Ear().rest, Ear().compare, Ear().hear_so, Ear.compare]
+TAKEN = [None, [].append, lambda *a: None, lambda a, b=1: None]
+TAKEN += [Ear().hear, Ear.hear_all, Ear.overhear, Ear.rest]
+
+
+@pytest.mark.parametrize("callback", REFUSED)
 def test_a_callback_that_cannot_take_one_argument_is_refused_before_any_request(callback):
     model = Scripted()
     with pytest.raises(ConfigError, match="on_event must be a function of one argument"):
@@ -308,7 +338,7 @@ def test_a_callback_that_cannot_take_one_argument_is_refused_before_any_request(
     assert model.requests == []
 
 
-@pytest.mark.parametrize("callback", [None, [].append, lambda *a: None, lambda a, b=1: None])
+@pytest.mark.parametrize("callback", TAKEN)
 def test_a_callback_that_can_take_one_argument_is_taken(callback):
     model = Scripted(says("ok"))
     assert al.stream("x", lambda text: None, provider=model, on_event=callback).text == "ok"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alloy_nb.notebook.cards import table
+from alloy_nb.notebook.cards import table, told
 
 ROWS = [["alloy", ""], ["cost", "$0 (0 tokens)"], ["tools", "read_file, *all*"]]
 
@@ -43,3 +43,17 @@ def test_numbers_stand_on_the_right_and_words_on_the_left():
 def test_any_cells_make_a_table_of_their_size(rows):
     bundle = table(rows)
     assert bundle.html.count("<tr>") == len(rows)
+
+
+def test_a_sentence_is_prose():
+    bundle = told("Undone: 'a * b * c'. $1 of <b>")
+    assert "<pre" not in bundle.html
+    assert "<em>" not in bundle.html
+    assert "<b>" not in bundle.html
+    assert bundle.plain == "Undone: 'a * b * c'. $1 of <b>"
+
+
+def test_lines_are_kept_as_they_are():
+    bundle = told("one\n  two")
+    assert "<pre" in bundle.html
+    assert "one\n  two" in bundle.html

@@ -625,6 +625,22 @@ def test_more_headers_go_along():
     )
 
 
+def test_a_request_says_to_which_host_it_goes_and_how_long_it_is():
+    with Server(stream(events_of())) as server:
+        ask(provider_of(server.url))
+        (got,) = server.requests
+    assert got.headers["host"] == server.url.removeprefix("http://")
+    assert got.headers["content-length"] == str(len(got.body))
+    assert "transfer-encoding" not in got.headers
+
+
+def test_a_host_that_was_given_goes_in_the_place_of_the_address():
+    with Server(stream(events_of())) as server:
+        ask(provider_of(server.url, extra_headers={"Host": "models.example"}))
+        (got,) = server.requests
+    assert got.headers["host"] == "models.example"
+
+
 def test_a_key_from_the_environment_is_used_and_trimmed(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
     assert headers_of(Anthropic("m"))["x-api-key"] == KEY

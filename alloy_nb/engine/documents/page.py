@@ -30,6 +30,7 @@ __all__ = ["POLICY", "tell"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+_ALONG = '\n\n<reference name="'
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9d9e0;
   --paper: #ffffff; --tint: #f4f5f7; --link: #0b5cad; --warn: #8a4b00; --bad: #b3261e; }
@@ -46,7 +47,8 @@ section.turn { border-top: 1px solid var(--line); margin-top: 2rem; padding-top:
 h2.prompt { font: inherit; margin: 0; }
 .prompt { background: var(--tint); border-radius: .5rem; padding: .7rem .9rem; }
 .prompt .who { display: block; color: var(--soft); font-size: .8rem; }
-.prompt .words { white-space: pre-wrap; }
+.prompt .words { display: block; white-space: pre-wrap; }
+.prompt .words + .words { color: var(--soft); font-size: .85rem; margin-top: .6rem; }
 .answer { margin: 1rem 0; }
 .answer h1, .answer h2, .answer h3, .answer h4 { font-size: 1.1rem; margin: 1.2rem 0 .4rem; }
 pre { background: var(--tint); border-radius: .4rem; font-size: .85rem; line-height: 1.45;
@@ -121,8 +123,11 @@ def _prompt(turn: Turn) -> Iterable[str]:
     yield f'<h2 class="prompt"><span class="who">Prompt {turn.number}</span>'
     for part in turn.prompt:
         if isinstance(part, Said):
-            words = redact(plain_marks(part.text)).strip()
-            yield f'<span class="words">{escape(words)}</span>'
+            # What @name stands for was sent along; it is set apart, as it is no words of a person.
+            said, sign, along = redact(plain_marks(part.text)).strip().partition(_ALONG)
+            yield f'<span class="words">{escape(said)}</span>'
+            if along:
+                yield f'<span class="words">{escape(sign.lstrip() + along)}</span>'
     yield "</h2>"
     yield from (_part(part, {}) for part in turn.prompt if not isinstance(part, Said))
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from alloy_nb.engine.sessions import switch
 from alloy_nb.engine.sessions.record import SessionRecord, TurnRecord
 from alloy_nb.markup.markdown import mark, safe_url
 from alloy_nb.markup.marks import with_marks
@@ -39,7 +40,18 @@ from alloy_nb.messages import (
 from alloy_nb.secrets import redact
 from alloy_nb.usage import Cost, Usage
 
-__all__ = ["Noted", "Part", "Said", "Source", "Story", "Thought", "Turn", "Used", "story_of"]
+__all__ = [
+    "Noted",
+    "Part",
+    "Said",
+    "Source",
+    "Story",
+    "Thought",
+    "Turn",
+    "Used",
+    "starts",
+    "story_of",
+]
 
 # Of one argument or result; tools cut their results far below this.
 _MOST_CHARACTERS = 100_000
@@ -156,11 +168,11 @@ class Story:
 def story_of(record: SessionRecord) -> Story:
     """Tell what a record holds."""
     teller = _Teller()
-    starts, known = _starts(record)
-    ends = [*starts, len(record.messages)][1:]
+    firsts, known = starts(record)
+    ends = [*firsts, len(record.messages)][1:]
     turns = tuple(
         teller.turn(number, record.messages[first:end], known.get(first))
-        for number, (first, end) in enumerate(zip(starts, ends, strict=True), 1)
+        for number, (first, end) in enumerate(zip(firsts, ends, strict=True), 1)
     )
     name = record.metadata.get("name")
     return Story(
@@ -175,20 +187,20 @@ def story_of(record: SessionRecord) -> Story:
     )
 
 
-def _starts(record: SessionRecord) -> tuple[list[int], dict[int, TurnRecord]]:
+def starts(record: SessionRecord) -> tuple[list[int], dict[int, TurnRecord]]:
     """Return where turns begin, and what is known of those that were recorded."""
     messages = record.messages
     known = {turn.first: turn for turn in record.turns if 0 < turn.count <= len(messages)}
     known = {first: turn for first, turn in known.items() if first < len(messages)}
     firsts = sorted(known)
-    starts = {0, *firsts} if messages else set()
+    found = {0, *firsts} if messages else set()
     for position, message in enumerate(messages):
         before = bisect_right(firsts, position) - 1
         # Within a turn that is known, a loop may have asked by itself: that begins no other one.
         inside = before >= 0 and position < firsts[before] + known[firsts[before]].count
         if not inside and _is_prompt(message):
-            starts.add(position)
-    return sorted(starts), known
+            found.add(position)
+    return sorted(found), known
 
 
 def _is_prompt(message: Message) -> bool:
@@ -205,7 +217,7 @@ class _Teller:
     sources: list[Source] = field(default_factory=list)
     _numbers: dict[object, int] = field(default_factory=dict)
     _origin: Origin | None = None
-    _private: dict[tuple[str, str], int] = field(default_factory=dict)
+    _private: dict[switch.Place, int] = field(default_factory=dict)
 
     def turn(self, number: int, messages: Sequence[Message], known: TurnRecord | None) -> Turn:
         """Tell one turn."""
@@ -216,7 +228,7 @@ class _Teller:
         for message in messages:
             answering = message.role == "assistant"
             if answering and message.origin is not None:
-                models[_model(message.origin)] = None
+                models[switch.called(message.origin)] = None
                 parts += self._switched(message.origin)
             told = self._told(message, results)
             (parts if answering or parts else prompt).extend(told)
@@ -242,12 +254,13 @@ class _Teller:
     def _told(self, message: Message, results: _Results) -> Iterable[Part]:
         texts: list[Text] = []
         for block in message.content:
-            # Vendors cut a cited sentence into several blocks; neighbours are one text.
-            if isinstance(block, Text):
+            # Vendors cut a cited sentence into several blocks; neighbours are one text. What goes
+            # along with a prompt is a block of its own.
+            if isinstance(block, Text) and (message.role == "assistant" or not texts):
                 texts.append(block)
                 continue
             yield from self._said(texts)
-            texts = []
+            texts = [block] if isinstance(block, Text) else []
             yield from self._block(block, results)
         yield from self._said(texts)
 
@@ -298,32 +311,15 @@ class _Teller:
     def _switched(self, origin: Origin) -> Iterable[Part]:
         """Say that another model answers, and what was not sent to it."""
         before, self._origin = self._origin, origin
-        if before is None or _model(before) == _model(origin):
+        if before is None or switch.called(before) == switch.called(origin):
             return
-        here = (origin.provider, origin.host or "")
-        kept = sum(count for where, count in self._private.items() if where != here)
-        dropped = (
-            f" What other vendors had signed, encrypted or run themselves ({kept} block"
-            f"{'' if kept == 1 else 's'}) was not sent to it."
-            if kept
-            else ""
-        )
-        yield Noted(f"{_model(origin)} answers from here on, after {_model(before)}.{dropped}")
+        yield Noted(switch.sentence(before, origin, self._private))
 
     def _remember(self, message: Message) -> None:
         """Count what means nothing to another vendor; see `providers.handoff`."""
-        origin = message.origin
-        if origin is None:
-            return
-        private = sum(
-            isinstance(block, Opaque)
-            or (isinstance(block, ToolCall) and block.server)
-            or (isinstance(block, Thinking) and block.replay is not None)
-            for block in message.content
-        )
-        if private:
-            where = (origin.provider, origin.host or "")
-            self._private[where] = self._private.get(where, 0) + private
+        if message.origin is not None and (count := switch.private(message)):
+            there = switch.place(message.origin)
+            self._private[there] = self._private.get(there, 0) + count
 
 
 class _Results:
@@ -427,10 +423,6 @@ def _ended(message: Message) -> Iterable[Part]:
 
 def _is_interruption(part: Part) -> bool:
     return isinstance(part, Noted) and part.text in _ENDED.values()
-
-
-def _model(origin: Origin) -> str:
-    return one_line(f"{origin.provider}/{origin.model}", 100)
 
 
 def _tokens(usage: Usage) -> str:

@@ -84,6 +84,11 @@ class Journal:
         return self._identity.name
 
     @property
+    def created(self) -> float:
+        """When it was made, in seconds since the epoch."""
+        return self._identity.created
+
+    @property
     def branch(self) -> str:
         """The branch that the next turn goes on with."""
         return self._identity.branch
@@ -126,15 +131,15 @@ class Journal:
         Raises:
             SessionError: The file cannot be read.
         """
-        return [message for turn in self.turns() for message in turn.messages]
+        return self._read(lambda file: tree.messages_of(file, self._head.turn))
 
-    def turns(self) -> list[Kept]:
-        """Return the turns of the current branch, the first one first.
+    def turns(self, end: str | None = None) -> list[Kept]:
+        """Return the turns of the current branch, or until a turn of any, the first one first.
 
         Raises:
             SessionError: The file cannot be read.
         """
-        return self._read(lambda file: tree.turns_of(file, self._head.turn))
+        return self._read(lambda file: tree.turns_of(file, end or self._head.turn))
 
     def events(self, turn: str) -> list[Event]:
         """Return what happened in a turn, pieces that follow each other joined.
@@ -196,13 +201,7 @@ class Journal:
         Raises:
             SessionError: The file cannot be read.
         """
-        asked = past.Asked(
-            prompt=digest(write_message(prompt, Blobs())),
-            references=line(references),
-            model=line(model),
-            settings=hash_of(settings),
-            history=self._head.after,
-        )
+        asked = past.asked(prompt, references, model, settings, history=self._head.after)
         return self._read(lambda file: past.find(file, self.id, asked, key=line(key)))
 
     # --- a turn -----------------------------------------------------------------------------------
@@ -411,20 +410,21 @@ class Journal:
         with self._lock:
             if not self._claim.is_reader:
                 self._claim.demand()
-            end, self._seq, left = self._read(
-                lambda file: tree.standing(file, self.id, self.branch)
-            )
+
+            # Another kernel may have gone on with it until it was ours.
+            stand = self._read(lambda file: tree.standing(file, self.id))
+            if stand is None:
+                raise SessionError(f"The session {self.name!r} was forgotten just now.")
+            known, self._seq = self._identity, stand.seq
+            known.branch, known.settings = stand.branch, stand.settings
+            known.usage, known.cost = stand.usage, stand.cost
             if not self._claim.is_reader:
-                for turn in left:
+                for turn in stand.left:
                     self._recover(turn)
-            self._head = self._read(lambda file: tree.head_of(file, end, root=ROOT))
+            self._head = self._read(lambda file: tree.head_of(file, stand.end, root=ROOT))
 
     def _recover(self, turn: str) -> None:
-        def work(file: sqlite3.Connection) -> tuple[str, Message | None, list[Event]]:
-            before, prompt = past.history_before(file, turn), tree.prompt_of(file, turn)
-            return before, prompt, tree.events_of(file, turn)
-
-        before, prompt, events = self._read(work)
+        before, prompt, events = self._read(lambda file: tree.torn(file, turn))
         messages, (usage, cost) = recovered(prompt, events), spent(events)
         blobs = Blobs()
         bodies = [write_message(message, blobs) for message in messages]

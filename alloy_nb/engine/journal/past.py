@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from alloy_nb.engine.journal import tree
-from alloy_nb.engine.journal.rows import ROOT
+from alloy_nb.engine.journal.rows import ROOT, Blobs, digest, hash_of, line, write_message
 from alloy_nb.engine.journal.values import Found
+from alloy_nb.messages import Message
 
-__all__ = ["Asked", "find", "history_before"]
+__all__ = ["Asked", "asked", "find", "history_before"]
 
 # Among so many turns that are like it the nearest is looked for, to say what differs.
 _NEAR = 50
@@ -31,17 +34,35 @@ class Asked:
         return tuple(name for name in names if getattr(self, name) != getattr(other, name))
 
 
-def find(connection: sqlite3.Connection, session: str, asked: Asked, *, key: str) -> Found:
+def asked(
+    prompt: Message,
+    references: str,
+    model: str,
+    settings: Mapping[str, Any] | None,
+    *,
+    history: str,
+) -> Asked:
+    """Return what a question is looked for by; `history` is the hash of what stands before it."""
+    return Asked(
+        prompt=digest(write_message(prompt, Blobs())),
+        references=line(references),
+        model=line(model),
+        settings=hash_of(settings),
+        history=history,
+    )
+
+
+def find(connection: sqlite3.Connection, session: str, wanted: Asked, *, key: str) -> Found:
     """Return the newest turn that asked the same and was answered, or what differs."""
-    same = (asked.prompt, asked.history)
+    same = (wanted.prompt, wanted.history)
     rows = _turns(connection, "prompt_hash = ? AND before = ?", session, *same)
     for turn, status, *was in rows:
-        if status == "completed" and Asked(*was) == asked:
+        if status == "completed" and Asked(*was) == wanted:
             return Found(tree.kept(connection, turn))
-    rows += _turns(connection, "prompt_hash = ?", session, asked.prompt)
+    rows += _turns(connection, "prompt_hash = ?", session, wanted.prompt)
     if key:
         rows += _turns(connection, "key = ?", session, key)
-    reasons = [asked.differs(Asked(*was)) or ("status",) for _, _, *was in rows]
+    reasons = [wanted.differs(Asked(*was)) or ("status",) for _, _, *was in rows]
     return Found(None, min(reasons, key=len, default=()))
 
 

@@ -6,6 +6,8 @@ away from a turn that nothing else leads to leaves a branch there, so that nothi
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +16,13 @@ from typing import Any
 from alloy_nb.engine.journal.batches import unpack
 from alloy_nb.engine.journal.database import blobs_of
 from alloy_nb.engine.journal.recovery import recovered
-from alloy_nb.engine.journal.rows import Statement, line, read_json, read_message
+from alloy_nb.engine.journal.rows import (
+    Statement,
+    line,
+    read_json,
+    read_message,
+    read_messages,
+)
 from alloy_nb.engine.journal.values import RUNNING, Kept, Node
 from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
@@ -23,6 +31,7 @@ from alloy_nb.usage import Cost, Usage
 
 __all__ = [
     "Head",
+    "Standing",
     "branch_name",
     "branches_of",
     "cost_of",
@@ -32,10 +41,12 @@ __all__ = [
     "kept",
     "leads_to",
     "left",
+    "messages_of",
     "nodes",
     "pointed",
     "prompt_of",
     "standing",
+    "torn",
     "turn_with_key",
     "turns_of",
     "usage_of",
@@ -64,6 +75,36 @@ class Head:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a session stands; `left` are the turns that a process did not bring to an end."""
+
+    branch: str
+    settings: str
+    usage: Usage
+    cost: Cost
+    end: str | None
+    seq: int
+    left: tuple[str, ...]
+
+
+def standing(connection: sqlite3.Connection, session: str) -> Standing | None:
+    """Return where a session stands, or ``None`` where it is not there."""
+    row = connection.execute(
+        "SELECT branch, settings, usage, cost FROM sessions WHERE id = ?", (session,)
+    ).fetchone()
+    if row is None:
+        return None
+    branch, settings, usage, cost = row
+    query = "SELECT head FROM branches WHERE session = ? AND name = ?"
+    end = connection.execute(query, (session, branch)).fetchone()
+    seq = connection.execute("SELECT max(seq) FROM turns WHERE session = ?", (session,)).fetchone()
+    query = "SELECT id FROM turns WHERE session = ? AND status = 'running'"
+    left = tuple(turn for (turn,) in connection.execute(query, (session,)))
+    used, paid = usage_of(usage), cost_of(cost)
+    return Standing(branch, settings, used, paid, end and end[0], int(seq[0] or 0), left)
+
+
 def head_of(connection: sqlite3.Connection, turn: str | None, *, root: str) -> Head:
     """Return a branch's end; `root` is the hash of an empty history."""
     row = connection.execute("SELECT depth, after FROM turns WHERE id = ?", (turn,)).fetchone()
@@ -83,17 +124,15 @@ def branches_of(connection: sqlite3.Connection, session: str) -> dict[str, str |
     return dict(connection.execute(query, (session,)).fetchall())
 
 
-def standing(
-    connection: sqlite3.Connection, session: str, branch: str
-) -> tuple[str | None, int, list[str]]:
-    """Return where a branch ends, how many turns were begun, and those that run, or were left."""
-    query = "SELECT head FROM branches WHERE session = ? AND name = ?"
-    end = connection.execute(query, (session, branch)).fetchone()
-    query = "SELECT max(seq) FROM turns WHERE session = ?"
-    seq = connection.execute(query, (session,)).fetchone()[0]
-    query = "SELECT id FROM turns WHERE session = ? AND status = 'running'"
-    left = [turn for (turn,) in connection.execute(query, (session,))]
-    return None if end is None else end[0], int(seq or 0), left
+def messages_of(connection: sqlite3.Connection, head: str | None) -> list[Message]:
+    """Return the conversation that ends with `head`; of a turn that runs as it would be recovered.
+
+    It is read when a session is opened: nothing else is looked at.
+    """
+    with _at_once(connection):
+        read = read_messages([body for _, body in _bodies(connection, head)], blobs_of(connection))
+        messages = [message for message in read if message is not None]
+        return [*messages, *_running(connection, head)]
 
 
 def turns_of(connection: sqlite3.Connection, head: str | None) -> list[Kept]:
@@ -101,26 +140,59 @@ def turns_of(connection: sqlite3.Connection, head: str | None) -> list[Kept]:
 
     One that runs is as it would be recovered.
     """
-    blob = blobs_of(connection)
-    said: dict[str, list[Message]] = {}
-    for turn, body in connection.execute(
+    with _at_once(connection):
+        blob = blobs_of(connection)
+        bodies = _bodies(connection, head)
+        read = read_messages([body for _, body in bodies], blob)
+        said: dict[str, list[Message]] = {}
+        for (turn, _), message in zip(bodies, read, strict=True):
+            if message is not None:
+                said.setdefault(turn, []).append(message)
+        rows = connection.execute(
+            f"{_PATH} SELECT {_KEPT} FROM path JOIN turns AS t ON t.id = path.id "  # noqa: S608  # constants
+            "ORDER BY path.depth",
+            (head,),
+        ).fetchall()
+        turns = [_kept(row, said.get(row[0], ()), blob) for row in rows]
+        if turns:
+            last = turns[-1]
+            turns[-1] = replace(last, messages=(*last.messages, *_running(connection, last.id)))
+        return turns
+
+
+@contextlib.contextmanager
+def _at_once(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read all as it is at one moment: whoever writes may end a turn meanwhile.
+
+    No garbage is collected: none is made, and Python would look at each message again and again.
+    """
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        connection.execute("BEGIN")
+        yield
+    finally:
+        if is_on:
+            gc.enable()
+        with contextlib.suppress(sqlite3.Error):  # nothing was changed that could be lost
+            connection.execute("ROLLBACK")
+
+
+def _bodies(connection: sqlite3.Connection, head: str | None) -> list[tuple[str, str]]:
+    """Return the turn and the text of each message of a conversation, in their order."""
+    return connection.execute(
         f"{_PATH} SELECT m.turn, m.body FROM path JOIN messages AS m ON m.turn = path.id "  # noqa: S608  # constants
         "ORDER BY path.depth, m.number",
         (head,),
-    ):
-        message = read_message(body, blob)
-        if message is not None:
-            said.setdefault(turn, []).append(message)
-    rows = connection.execute(
-        f"{_PATH} SELECT {_KEPT} FROM path JOIN turns AS t ON t.id = path.id ORDER BY path.depth",  # noqa: S608  # constants
-        (head,),
     ).fetchall()
-    turns = [_kept(row, said.get(row[0], ()), blob) for row in rows]
-    if turns and turns[-1].status == RUNNING:
-        last = turns[-1]
-        messages = recovered(last.prompt, events_of(connection, last.id))
-        turns[-1] = replace(last, messages=(*last.messages, *messages))
-    return turns
+
+
+def _running(connection: sqlite3.Connection, turn: str | None) -> list[Message]:
+    """Return what would be recovered of a turn, if it runs."""
+    row = connection.execute("SELECT status FROM turns WHERE id = ?", (turn,)).fetchone()
+    if turn is None or row is None or row[0] != RUNNING:
+        return []
+    return recovered(prompt_of(connection, turn), events_of(connection, turn))
 
 
 def events_of(connection: sqlite3.Connection, turn: str) -> list[Event]:
@@ -130,6 +202,12 @@ def events_of(connection: sqlite3.Connection, turn: str) -> list[Event]:
         "SELECT body FROM events WHERE turn = ? ORDER BY number", (turn,)
     ).fetchall()
     return [event for (body,) in rows for event in unpack(body, blob)]
+
+
+def torn(connection: sqlite3.Connection, turn: str) -> tuple[str, Message | None, list[Event]]:
+    """Return what is there of a turn that its process left: the history's hash, prompt, events."""
+    row = connection.execute("SELECT before FROM turns WHERE id = ?", (turn,)).fetchone()
+    return str(row[0]), prompt_of(connection, turn), events_of(connection, turn)
 
 
 def prompt_of(connection: sqlite3.Connection, turn: str) -> Message | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from alloy_nb.engine.journal import Journal, Kept, Store
-from alloy_nb.engine.sessions.history import History, spoken
+from alloy_nb.engine.sessions.history import History, moment, spoken
 from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.messages import Message
 
-__all__ = ["begun", "journal_of", "journaled", "replaced", "rewind", "use"]
+__all__ = ["begun", "journal_of", "journaled", "replaced", "resumed", "rewind", "undo", "use"]
+
+T = TypeVar("T")
 
 
 def journal_of(
@@ -24,6 +27,20 @@ def journal_of(
     return Store(given).new(name, session_id=session_id)
 
 
+def resumed(make: Callable[..., T], folder: Path | str, *, which: str | None, **settings: Any) -> T:
+    """Return what is made of a session of the journal in a folder.
+
+    Raises:
+        SessionError: There is none, or another process writes to it.
+    """
+    journal = Store(folder).resume(which)
+    try:
+        return make(journal=journal, **{"name": journal.name, **settings})
+    except BaseException:
+        journal.close()  # the error may be kept, and what it refers to: nobody could resume it
+        raise
+
+
 def begun(journal: Journal | None, messages: Iterable[Message]) -> History:
     """Return what a session begins with.
 
@@ -32,12 +49,14 @@ def begun(journal: Journal | None, messages: Iterable[Message]) -> History:
         SessionError: The journal cannot be read.
     """
     history = History(messages)
-    if journal is None or journal.head is None:
+    if journal is None:
         return history
-    if history.messages:
-        raise ConfigError("messages= and a journal that has a conversation: give one of them.")
-    history.load(journal)
-    history.usage, history.cost = journal.usage, journal.cost
+    if journal.head is not None:
+        if history.messages:
+            raise ConfigError("messages= and a journal that has a conversation: give one of them.")
+        history.load(journal)
+    history.usage, history.cost = journal.usage, journal.cost  # a reset has not lowered them
+    history.created_at = moment(journal.created)
     return history
 
 
@@ -53,6 +72,13 @@ def journaled(journal: Journal | None) -> Journal:
             "in a notebook %config Alloy.journal = 'on', and begin a new one."
         )
     return journal
+
+
+def undo(journal: Journal, history: History) -> Kept:
+    """Go back to before the last turn."""
+    undone = journal.undo()
+    history.load(journal)
+    return undone
 
 
 def rewind(journal: Journal | None, history: History, place: int) -> Kept:

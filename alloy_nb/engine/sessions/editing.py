@@ -45,6 +45,9 @@ class Editable:
         Raises:
             SessionError: There is none, or a turn is under way.
         """
+        if self.journal is not None:
+            with self._turns.between():
+                return branches.undo(self.journal, self._history)
         if not self._history.turns:
             raise SessionError("There is nothing to undo: the conversation has no turn yet.")
         return self.rewind(-1)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from alloy_nb.engine.agent import Agent
 from alloy_nb.engine.journal import Journal, Turn
 from alloy_nb.engine.run import Result, Run
-from alloy_nb.engine.sessions import branches, replay
+from alloy_nb.engine.sessions import branches, replay, switch
 from alloy_nb.engine.sessions.cue import Cue, deciding, model_of
 from alloy_nb.engine.sessions.history import History
 from alloy_nb.events import ToolFinished, ToolStarted, TurnFinished
@@ -79,11 +79,13 @@ def start(
         ConfigError: There is nothing to answer.
     """
     if journal is None:
-        return _started(history, agent, cue.with_note(said)), None
-    note = branches.replaced(journal, history, cue.key)
+        switched = switch.note(history.messages, agent.provider)
+        return _noted(_started(history, agent, cue.with_note(said)), switched), None
+    replaced = branches.replaced(journal, history, cue.key)
+    switched = switch.note(history.messages, agent.provider)
     run = replay.again(journal, agent, said, cue=cue, history=history.messages)
     if run is not None:
-        return run, None
+        return _noted(run, switched), None
     turn = _begun(journal, agent, said, cue=cue, history=history.messages)
     try:
         # Where nothing was said before, there is nothing that the note would be about.
@@ -91,9 +93,12 @@ def start(
     except BaseException:
         turn.finish((), status="error")
         raise
-    if note is not None:
-        run.notes.append(note)
-    return run, Keeper(turn, run)
+    return _noted(run, replaced, switched), Keeper(turn, run)
+
+
+def _noted(run: Run, *notes: str | None) -> Run:
+    run.notes += [note for note in notes if note]
+    return run
 
 
 def _started(history: History, agent: Agent, said: Message | None) -> Run:

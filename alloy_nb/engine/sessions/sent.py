@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from alloy_nb.engine.middleware.base import Middleware, ModelNext
 from alloy_nb.events import ModelEvent
@@ -14,6 +15,8 @@ from alloy_nb.providers.vendor import VendorProvider
 from alloy_nb.secrets import redact
 
 __all__ = ["Sent"]
+
+_LINE = 96
 
 
 @dataclass(slots=True)
@@ -50,4 +53,19 @@ class Sent(Middleware):
         else:
             body = [message.model_dump(mode="json", exclude_none=True) for message in messages]
             head = ""
-        return redact(head + json.dumps(body, indent=1, ensure_ascii=False))
+        return redact(head + _written(body))
+
+
+def _written(value: Any, indent: int = 0) -> str:
+    """Write JSON to be read: what fits into a line stands in one."""
+    line = json.dumps(value, ensure_ascii=False)
+    if indent + len(line) <= _LINE or not value or not isinstance(value, (dict, list)):
+        return line
+    inner = indent + 2
+    if isinstance(value, list):
+        parts = [_written(item, inner) for item in value]
+    else:
+        parts = [f"{json.dumps(key)}: {_written(item, inner)}" for key, item in value.items()]
+    first, last = "[]" if isinstance(value, list) else "{}"
+    lines = ",\n".join(" " * inner + part for part in parts)
+    return f"{first}\n{lines}\n{' ' * indent}{last}"

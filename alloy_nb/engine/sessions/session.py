@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import delegation, export, portal
 from alloy_nb.engine.agent import Prompt, delivering, make_agent, message_of
-from alloy_nb.engine.journal import Journal, Store
+from alloy_nb.engine.journal import Journal
 from alloy_nb.engine.run import Result, Run
 from alloy_nb.engine.sessions import branches, keeping, lifecycle, record, turns
 from alloy_nb.engine.sessions.bus import EventBus
@@ -361,8 +361,7 @@ class Session(Editable):
         Raises:
             SessionError: There is none, or another process writes to it.
         """
-        journal = Store(folder).resume(which)
-        return cls(provider=provider, journal=journal, **{"name": journal.name, **settings})
+        return branches.resumed(cls, folder, which=which, provider=provider, **settings)
 
     # --- the journal --------------------------------------------------------------------------
 

@@ -31,11 +31,13 @@ class Place:
         grant: Called when the turn is handed over, and must not block; a RuntimeError passes it on.
         refuse: Called instead, with the reason, where the line is cleared.
         is_request: Whether it counts against the limit of the queue.
+        is_last: Whether it is that of who has closed the line, and waits for its end.
     """
 
     grant: Callable[[], object]
     refuse: Callable[[SessionError], object]
     is_request: bool = False
+    is_last: bool = False
 
 
 class Turns:
@@ -119,8 +121,11 @@ class Turns:
             loop.call_soon_threadsafe(settle)
             mine = True
 
-        place = Place(grant, refuse=lambda error: loop.call_soon_threadsafe(settle, error))
-        self.join(place, last=last)
+        def refuse(error: SessionError) -> None:
+            loop.call_soon_threadsafe(settle, error)
+
+        place = Place(grant, refuse, is_last=last)
+        self.join(place)
         try:
             await granted
         except asyncio.CancelledError:
@@ -128,14 +133,14 @@ class Turns:
                 self.release()  # it was handed over just then
             raise
 
-    def join(self, place: Place, *, limit: int | None = None, last: bool = False) -> None:
+    def join(self, place: Place, *, limit: int | None = None) -> None:
         """Get the turn at once where it is free, else stand in the line.
 
         Raises:
             SessionError: `limit` requests wait already, or there will be no more turns.
         """
         with self._lock:
-            if not last:
+            if not place.is_last:
                 self._check_open()
             if self._taken:
                 if limit is not None and self.pending >= limit:
@@ -170,7 +175,8 @@ class Turns:
         """Refuse all who wait; with `close` also all who come later."""
         with self._lock:
             self._closed = self._closed or close
-            line, self._line = list(self._line), deque()
+            line = [place for place in self._line if not place.is_last]
+            self._line = deque(place for place in self._line if place.is_last)
         for place in line:
             with contextlib.suppress(RuntimeError):  # its event loop was closed
                 place.refuse(SessionError(reason))

@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 
 from alloy_nb.engine import export
 from alloy_nb.notebook import status
+from alloy_nb.notebook.archive import keep
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.words import Words
 
@@ -16,6 +17,8 @@ __all__ = ["commands"]
 
 # Longer conversations take seconds to write.
 _MANY_MESSAGES = 2_000
+# Bytes of an imported file.
+_KEPT_AT_ONCE = 1_000_000
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -37,7 +40,7 @@ class _FileWords:
         if count > _MANY_MESSAGES:
             status.say(f"Writing {count:,} messages …")
         session.export(path, force="force" in words.flags)
-        status.say(f"{count} messages written to {path}.")
+        status.say(f"{count} message{'s' * (count != 1)} written to {path}.")
 
     def import_(self, words: Words) -> None:
         """Put an exported conversation in the place of one of this notebook, with its settings."""
@@ -52,7 +55,10 @@ class _FileWords:
                 "it with -s NAME, or in its place with --force."
             )
         record = export.read(path)
-        session = desk.begun(name, desk.new_journal(name), record)
+        journal = desk.new_journal(name)
+        session = desk.begun(name, journal, record)
+        if journal is not None and path.stat().st_size <= _KEPT_AT_ONCE:
+            keep(record, journal)  # a longer one with its next turn, which then takes seconds
         if before is not None:
             session.set_model(before.provider)
             before.stop()

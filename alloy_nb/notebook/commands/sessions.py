@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from alloy_nb.notebook.words import Words
 __all__ = ["commands"]
 
 _LINE = 60
+_ALONG = re.compile(r"<reference name=|<kernel>")
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -58,10 +60,10 @@ class _SessionWords:
         session = self._session(words)
         before = self._branches(session)
         undone = session.undo()
-        asked = _asked(undone.prompt.text if undone.prompt else "")
+        asked = _asked(undone.prompt.text) if undone.prompt else "a summary"
         left = sorted(self._branches(session) - before)
-        where = f" It is kept: %alloy use {left[0]} goes back to it." if left else ""
-        status.say(f"Undone: {asked!r}.{where} {_length(session)}")
+        where = f"%alloy use {_word(left[0])} goes back to it" if left else "%alloy tree shows it"
+        status.say(f"Undone: {asked!r}. It is kept: {where}. {_length(session)}")
 
     def fork(self, words: Words) -> None:
         """Begin a branch."""
@@ -70,9 +72,8 @@ class _SessionWords:
         session = self._session(words)
         was = session.journal.branch if session.journal else ""
         session.fork(words.arguments[0])
-        status.say(
-            f"On the branch {words.arguments[0]} from here. %alloy use {was} goes back to {was}."
-        )
+        back = f"%alloy use {_word(was)} goes back to {was}."
+        status.say(f"On the branch {words.arguments[0]} from here. {back}")
 
     def use(self, words: Words) -> None:
         """Go on with another branch of the session, else with another session."""
@@ -80,27 +81,26 @@ class _SessionWords:
             raise UsageError("Which? %alloy use NAME; see %alloy tree and %alloy sessions.")
         name = words.arguments[0]
         session = self._session(words)
-        if session.journal is not None and name in session.journal.branches():
+        branches, here = self._branches(session), session.journal.branch if session.journal else ""
+        if name in branches and name != here:
             session.use_branch(name)
             status.say(f"On the branch {name}. {_length(session)}")
-        elif name in self._desk.sessions:
+        elif name in self._desk.sessions and name != session.name:
             self._desk.current = name
             status.say(f"Cells without -s go on with {name}. {_length(self._desk.sessions[name])}")
         else:
-            info = self._desk.archive.found(name, self._open_ids())
-            if info is None:
-                raise SessionError(
-                    f"There is no branch and no session {name!r}. %alloy fork {name} begins a "
-                    f"branch, and -s {name} a session."
-                )
-            self._resume(info.id)
+            self._use_earlier(name, session, is_here=name in (here, session.name))
 
     def tree(self, words: Words) -> None:
         """Show all turns."""
         session = self._session(words)
         if session.journal is None:
             raise SessionError("This conversation is not kept in a journal: it has no branches.")
-        status.show(_tree(session.journal.tree()))
+        nodes = session.journal.tree()
+        if not nodes:
+            status.say(f"Nothing was asked in {session.name} yet.")
+            return
+        status.show(_tree(nodes))
 
     def sessions(self, _: Words) -> None:
         """Show what is kept here."""
@@ -111,7 +111,7 @@ class _SessionWords:
             rows.append(
                 [
                     *(f"{mark}{info.name}", info.id[:8], info.notebook, str(info.turns)),
-                    *(_when(info.updated), info.model, str(info.cost)),
+                    *(_when(info.updated), info.model, status.dollars(info.cost)),
                     _asked(info.preview),
                 ]
             )
@@ -128,8 +128,10 @@ class _SessionWords:
         if not found:
             status.say("Nothing was found.")
             return
-        rows = [["session", "when", "what was said"]]
-        rows += [[hit.name, _when(hit.began), one_line(hit.snippet, 200)] for hit in found]
+        rows = [["session", "id", "when", "what was said"]]
+        rows += [
+            [hit.name, hit.session[:8], _when(hit.began), _asked(hit.snippet, 200)] for hit in found
+        ]
         status.show(rows)
 
     def sent(self, words: Words) -> None:
@@ -151,6 +153,8 @@ class _SessionWords:
         found = [info for info in self._desk.archive.all() if name in (info.name, info.id)]
         if session is not None:
             found = [info for info in found if info.id == session.id]
+        if not found and session is None:
+            raise SessionError(f"There is no session {name!r} here. See %alloy sessions.")
         if not found:
             status.say(f"Nothing of {name} is on the disk. The conversation is forgotten.")
             return
@@ -160,15 +164,19 @@ class _SessionWords:
         status.say(f"{name} is wiped from the disk.{more}")
 
     def reset(self, words: Words) -> None:
-        """Forget the conversation."""
+        """Begin anew."""
         session = self._session(words)
         session.reset()
         kept = "" if session.journal is None else " On the disk it is kept: %alloy tree shows it."
         status.say(f"The conversation is forgotten; settings and costs stay.{kept}")
 
     def history(self, words: Words) -> None:
-        """List what was said."""
-        status.show(status.history(self._session(words).messages))
+        """Show what was said."""
+        session = self._session(words)
+        if not session.messages:
+            status.say(f"The conversation {session.name} is empty.")
+            return
+        status.show(status.history(session.messages))
 
     # --- inside -----------------------------------------------------------------------------------
 
@@ -181,6 +189,20 @@ class _SessionWords:
     def _branches(self, session: Session) -> set[str]:
         return set(session.journal.branches()) if session.journal else set()
 
+    def _use_earlier(self, name: str, session: Session, *, is_here: bool) -> None:
+        """Go on with an earlier conversation of a name; one that is open and not empty stays."""
+        is_empty = not (is_here and session.messages)
+        info = self._desk.archive.found(name, self._open_ids()) if is_empty else None
+        if info is not None:
+            self._resume(info.id)
+        elif is_here:
+            status.say(f"You are on {name} already. {_length(session)}")
+        else:
+            raise SessionError(
+                f"There is no branch and no session {name!r}. %alloy fork {_word(name)} begins a "
+                f"branch, and -s {_word(name)} a session."
+            )
+
     def _resume(self, session_id: str) -> None:
         session = self._desk.adopt(self._desk.archive.resume(session_id))
         lost = self._desk.lost(session)
@@ -191,31 +213,55 @@ class _SessionWords:
         )
 
 
-def _asked(prompt: str) -> str:
-    """Return the beginning of a prompt, without what it refers to."""
-    return one_line(prompt.partition("<reference name=")[0], _LINE)
+def _asked(prompt: str, length: int = _LINE) -> str:
+    """Return the beginning of a prompt, without what goes along with it."""
+    return one_line(_ALONG.split(prompt, maxsplit=1)[0], length)
+
+
+def _word(name: str) -> str:
+    """Return a name as it is written after %alloy."""
+    return repr(name) if " " in name else name
 
 
 def _length(session: Session) -> str:
     count = len(session.messages)
-    return f"The conversation has {count} message{'s' * (count != 1)}; it cost {session.cost}."
+    cost = status.dollars(session.cost)
+    cost = "its cost is unknown" if cost == "unknown" else f"it cost {cost}"
+    return f"The conversation has {count} message{'s' * (count != 1)}; {cost}."
 
 
 def _tree(nodes: Sequence[Node]) -> list[list[str]]:
-    depth: dict[str | None, int] = {None: 0}
+    """Return a row for each turn, numbered as they began; what a branch holds is set in."""
+    children: dict[str | None, list[Node]] = {}
+    for node in nodes:
+        children.setdefault(node.parent, []).append(node)
+    numbers = {node.id: number for number, node in enumerate(nodes, 1)}
     rows = [["", "turn", "asked", "model", "status", "cost", "branch"]]
-    for number, node in enumerate(nodes, 1):
-        depth[node.id] = depth.get(node.parent, 0) + 1
+    left = _following(children.get(None, []), 0, on_path=True)
+    while left:
+        node, depth = left.pop()
         rows.append(
             [
                 "●" if node.is_current else "",
-                f"{number}",
-                "· " * (depth[node.id] - 1) + _asked(node.preview),
-                *(node.model, node.status, str(node.cost)),
+                f"{numbers[node.id]}",
+                "· " * depth + _asked(node.preview),
+                *(node.model, node.status, status.dollars(node.cost)),
                 ", ".join(node.branches),
             ]
         )
+        left += _following(children.get(node.id, []), depth, on_path=node.is_current)
     return rows
+
+
+def _following(nodes: Sequence[Node], depth: int, *, on_path: bool) -> list[tuple[Node, int]]:
+    """Return the turns that follow one, the first to be told last; branches are set in.
+
+    The one that goes on without a step is where the conversation stands, and within a branch the
+    newest.
+    """
+    ordered = sorted(nodes, key=lambda node: node.is_current)
+    straight = ordered[-1] if ordered and (ordered[-1].is_current or not on_path) else None
+    return [(node, depth + (node is not straight)) for node in reversed(ordered)]
 
 
 def _when(seconds: float) -> str:

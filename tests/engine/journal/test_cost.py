@@ -11,6 +11,7 @@ from alloy_nb.engine.journal import Store
 from alloy_nb.events import TextDelta
 from alloy_nb.messages import assistant, user
 from tests.engine.journal.conversations import say, stamped
+from tests.engine.journal.cost import calls_of, opened_and_asked, written
 
 
 def steps(store: Store, work) -> int:
@@ -53,6 +54,18 @@ def test_a_long_session_is_opened_and_gone_on_with_like_a_short_one(tmp_path):
     short = opened_and_begun(tmp_path / "short", 100)
     long = opened_and_begun(tmp_path / "long", 10_000)
     assert long <= 1.5 * short, (short, long)
+
+
+@pytest.mark.slow
+def test_no_code_of_ours_runs_for_each_message_when_a_long_session_is_opened(tmp_path):
+    spent = []
+    for count in (100, 10_000):
+        folder = written(tmp_path / str(count), count)
+        opened_and_asked(folder, calls_of)  # what is done once in a process
+        spent.append(opened_and_asked(folder, calls_of))
+    short, long = spent
+    assert long.opening <= 1.5 * short.opening, spent
+    assert long.turn - long.in_memory <= 1.5 * (short.turn - short.in_memory), spent
 
 
 def test_noting_a_token_calls_nothing_of_ours(tmp_path):

@@ -13,8 +13,10 @@ import threading
 import pytest
 
 from alloy_nb.engine.journal import Store, lease
+from alloy_nb.engine.journal.claim import Claim
 from alloy_nb.errors import SessionError
 from alloy_nb.messages import assistant, user
+from alloy_nb.usage import Usage
 from tests.engine.journal.conversations import say
 
 
@@ -87,6 +89,45 @@ def test_an_odd_id_names_no_file_of_ours(store, odd):
     assert store.resume(odd).id == odd
     names = {p.name for p in store.path.parent.rglob("*.lock")}
     assert all(len(name) == len("0" * 32 + ".lock") for name in names)
+
+
+def late(monkeypatch, act):
+    """Let something happen just before the next journal gets the right to write."""
+    demand = Claim.demand
+
+    def demanded(claim):
+        monkeypatch.undo()
+        act()
+        demand(claim)
+
+    monkeypatch.setattr(Claim, "demand", demanded)
+
+
+def test_what_another_kernel_does_until_the_session_is_ours_is_known(store, tmp_path, monkeypatch):
+    first = store.new("main")
+    say(first, "one", "a")
+
+    def go_on():
+        first.fork("idea")
+        say(first, "two", "b")
+        first.close()
+
+    late(monkeypatch, go_on)
+    with Store(tmp_path) as other:
+        second = other.resume("main")
+        assert (second.branch, second.head) == ("idea", first.head)
+        assert (second.usage, second.cost) == (first.usage, first.cost)
+        say(second, "three", "c")
+        used = sum((node.usage for node in second.tree()), Usage())
+        assert other.sessions()[0].usage == used
+
+
+def test_a_session_that_is_forgotten_while_it_is_opened_is_not_there(store, tmp_path, monkeypatch):
+    first = store.new("main")
+    say(first, "one", "a")
+    late(monkeypatch, lambda: store.forget(first.id))
+    with Store(tmp_path) as other, pytest.raises(SessionError, match="forgotten just now"):
+        other.resume("main")
 
 
 # --- searched -----------------------------------------------------------------------------------

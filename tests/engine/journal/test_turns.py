@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from alloy_nb.engine.journal import Store, coalesced
+from alloy_nb.engine.journal import Journal, Store, coalesced, tree
 from alloy_nb.errors import SessionError
 from alloy_nb.events import (
     BlockStarted,
@@ -114,6 +114,22 @@ def test_a_picture_is_stored_once_however_often_it_is_used(store):
         turn.finish([picture, assistant("nice")])
     assert len(rows(store, "SELECT 1 FROM blobs")) == 1
     assert store.path.stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("look", [Journal.messages, lambda journal: journal.turns()[-1].messages])
+def test_a_reader_misses_nothing_of_a_turn_that_ends_meanwhile(store, tmp_path, monkeypatch, look):
+    turn = store.new("main").begin(user("q"))
+    turn.note(stamped(*reply(("text", "Half an answer."))))
+    turn.flush()
+    running = tree._running
+
+    def later(*about):
+        turn.finish([user("q"), assistant("Half an answer.")])
+        return running(*about)
+
+    monkeypatch.setattr(tree, "_running", later)
+    with Store(tmp_path) as other:
+        assert [m.text for m in look(other.read("main"))] == ["q", "Half an answer."]
 
 
 def test_flushed_events_are_in_the_file_and_unflushed_ones_are_not(store):

@@ -16,8 +16,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from alloy_nb.events import Event, ToolFinished
 from alloy_nb.messages import Message, ToolCall, ToolResult, user
 from alloy_nb.providers.handoff import UNKNOWN
 from tests.engine.journal.conversations import USED, scripted, stamped
+from tests.engine.journal.forks import forked
 from tests.oracles.invariants import check_anthropic
 from tests.oracles.strict import validate_anthropic
 from tests.providers.wires import ANTHROPIC, body
@@ -45,9 +44,7 @@ def kill(folder: Path, seed: int, rounds: int) -> dict[str, Any]:
         log.write_bytes(b"")
         seed = rng.randrange(1 << 30)
         (folder / f"seed-r{number}").write_text(str(seed))
-        child = _forked(
-            lambda seed=seed, log=log, n=number: _stream(folder, seed, log, tag=f"r{n}")
-        )
+        child = forked(lambda seed=seed, log=log, n=number: _stream(folder, seed, log, tag=f"r{n}"))
         _wait_for_first(log, child)
         time.sleep(rng.random() ** 2 * 0.15)
         os.kill(child, signal.SIGKILL)
@@ -183,7 +180,7 @@ def _compete(folder: Path, seed: int) -> tuple[int, list[str]]:
         journal.begin(None).finish([user("start")])
     reports = [folder / f"report-{n}" for n in range(2)]
     children = [
-        _forked(lambda n=n, path=path: path.write_text(json.dumps(_take_turns(folder, seed, n))))
+        forked(lambda n=n, path=path: path.write_text(json.dumps(_take_turns(folder, seed, n))))
         for n, path in enumerate(reports)
     ]
     for child in children:
@@ -269,21 +266,6 @@ def _mixed(journal: Journal, done: list[str]) -> list[str]:
 
 def _resumed(store: Store) -> Journal:
     return store.resume() if store.sessions() else store.new()
-
-
-def _forked(work: Callable[[], object]) -> int:
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        work()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
 
 
 def _wait_for_first(log: Path, child: int) -> None:
