@@ -158,6 +158,7 @@ def asked(desk: Desk, asking: Asking) -> Result:
         raise Interrupted("stopped") from None
     finally:
         desk.drawing = None
+        desk.events[session.id] = transcript.events
     _knows(desk, session, result)
     _keep(desk, [result], asking.output, transcript)
     result = came_to(asking, result)

@@ -56,6 +56,7 @@ async def run_cell(
     try:
         async with session.start(prompt, **settings) as run:
             begun()
+            transcript.events = run.events
             for note in run.notes:
                 transcript.notice("info", note)
             if run.replays is not None:

@@ -11,15 +11,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import Any, Protocol
 
 from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.calls.tool import Tool, as_tools
 from alloy_nb.engine.journal import Journal, SessionInfo
-from alloy_nb.engine.run import Run
 from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
@@ -94,11 +92,12 @@ class Desk:
         """What was asked outside of the conversations; it counts in what they cost."""
         self.said: list[str] = []
         """What the next cell says first."""
+        self.events: dict[str, Sequence[Event]] = {}
+        """What happened in the last turn that was drawn, by the id of its conversation."""
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
         self._unasked: set[str] = set()  # sessions that began here, and were not asked yet
         self._chosen: Provider | None = None
-        self._runs: dict[str, Run] = {}
 
     # --- conversations ----------------------------------------------------------------------------
 
@@ -158,13 +157,7 @@ class Desk:
         if wanted.max_cost and record is None:  # what was spent elsewhere does not count here
             session.configure(budget=budget_within(wanted.max_cost, session))
         self.data.put_on(session)
-        session.bus.subscribe(session.runs_topic, partial(self._runs.__setitem__, session.id))
         return session
-
-    def last_run(self, session: Session) -> list[Event]:
-        """Return what happened in the last turn of a conversation; empty before the first."""
-        run = self._runs.get(session.id)
-        return [] if run is None else list(run.events)
 
     def aside(self, session: Session, why: str, messages: Iterable[Message] = ()) -> Session:
         """Begin a conversation beside another, with its settings and limits, that is not kept."""

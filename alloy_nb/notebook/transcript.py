@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from alloy_nb.engine.calls.approval import in_words
@@ -104,8 +105,8 @@ class Transcript:
         self.model = ""
         self.turns = 0
         self.finished = False
-        self.activity = "waiting"
-        self.activity_version = 0
+        self.events: Sequence[Event] = ()
+        self.activity, self.activity_version = "waiting", 0
         self._window = context_window
         self._label = label
         self._total = total

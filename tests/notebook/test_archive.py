@@ -12,7 +12,7 @@ from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.errors import SessionError
 from alloy_nb.messages import user
 from alloy_nb.notebook.archive import keep
-from alloy_nb.notebook.magics import _KEPT_AT_ONCE
+from alloy_nb.notebook.commands.files import _KEPT_AT_ONCE
 from tests.engine.test_export import record_of
 from tests.engine.test_import import EVIL
 from tests.engine.told import told_session

@@ -5,7 +5,7 @@ from IPython.core.error import UsageError
 
 from alloy_nb import Session
 from alloy_nb.engine.journal import Node, Store
-from alloy_nb.notebook.session_words import _tree
+from alloy_nb.notebook.commands.sessions import _tree
 from alloy_nb.usage import Cost, Usage
 
 

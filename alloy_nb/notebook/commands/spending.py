@@ -61,7 +61,7 @@ class _SpendingWords:
         if given and not given.isdecimal():
             raise UsageError("Which turn? %alloy timeline N; %alloy context lists the turns.")
         if not given:
-            last = self._desk.last_run(session)
+            last = list(self._desk.events.get(session.id, ()))
             if last:
                 return last
         if session.journal is None:
