@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "keys_in",
     "redact",
     "register",
+    "register_all",
 ]
 
 MASK = "***"
@@ -48,6 +50,13 @@ def register(secret: str) -> None:
     """Mask this value in every text from now on."""
     if len(secret) >= _SHORTEST:
         _known.add(secret)
+
+
+def register_all(values: Mapping[str, str]) -> None:
+    """Mask each of these values whose name is that of a key."""
+    for name, value in values.items():
+        if _names_a_key(name):
+            register(value)
 
 
 def api_key_names() -> list[str]:

@@ -13,6 +13,8 @@ from html import escape
 
 import nh3
 
+from alloy_nb.markup.markdown import safe_url
+
 __all__ = ["coloured_json", "harmless", "json_in", "unfenced"]
 
 _TAGS = {
@@ -33,10 +35,16 @@ def harmless(html: str) -> str:
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
+        attribute_filter=_safe,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer",
     )
     return _TYPESET.sub(lambda m: f"<span>{m[1]}</span>" if m[1] else m[0], cleaned)
+
+
+def _safe(_: str, name: str, value: str) -> str | None:
+    # A place within the page is none of the model's: JupyterLab has commands behind such links.
+    return safe_url(value) if name == "href" else value
 
 
 def unfenced(text: str) -> str:

@@ -2,8 +2,9 @@
 
 ::
 
-    Words ─▶ prepared ─▶ Asking ─▶ asked ─▶ Result
-              │ settings of this turn, references, where it is asked from
+    Words ─▶ weighed ─▶ prepared ─▶ Asking ─▶ asked ─▶ came_to ─▶ Result
+              │          └ the conversation, where it is to be asked    └ the value that was wanted
+              └ settings of this turn, references, what the answer is to be
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ __all__ = [
     "asked",
     "came_to",
     "cue_of",
+    "knows",
     "prepared",
     "show_value",
     "transcript_of",
@@ -159,7 +161,7 @@ def asked(desk: Desk, asking: Asking) -> Result:
     finally:
         desk.drawing = None
         desk.events[session.id] = transcript.events
-    _knows(desk, session, result)
+    knows(desk, session, result)
     _keep(desk, [result], asking.output, transcript)
     result = came_to(asking, result)
     if asking.typed is not None or result.output is not None:
@@ -305,7 +307,7 @@ def _keep(desk: Desk, results: list[Result], output: str | None, transcript: Tra
             desk.shell.user_ns[output] = result
 
 
-def _knows(desk: Desk, session: Session, result: Result) -> None:
+def knows(desk: Desk, session: Session, result: Result) -> None:
     """Note whether the model knows by now that the kernel is new."""
     if "replayed" in result.metadata:
         desk.aged.add(session.id)

@@ -32,7 +32,7 @@ from alloy_nb.engine.run import Result, RunStatus
 from alloy_nb.errors import Interrupted, SessionError
 from alloy_nb.messages import ToolCall
 from alloy_nb.notebook import answers, status
-from alloy_nb.notebook.asking import Asking, came_to, show_value, transcript_of
+from alloy_nb.notebook.asking import Asking, came_to, knows, show_value, transcript_of
 from alloy_nb.notebook.canvas import Canvas, NotebookCanvas, Publish
 from alloy_nb.notebook.cell import run_cell
 from alloy_nb.notebook.desk import Desk
@@ -157,6 +157,7 @@ class Background:
         """Put the outcome where it belongs, and let go of whoever waits."""
         namespace, name = self._desk.shell.user_ns, self.asking.output
         if self._result is not None:
+            knows(self._desk, self.asking.session, self._result)
             answers.known(self._result, self._transcript)
             if name is not None and namespace.get(name) is self:  # not if it is used anew by now
                 typed = self.asking.typed is not None and self._failure is None
@@ -187,6 +188,8 @@ class Background:
         with self._errands.served_by(loop):
             if not self.done:  # else it was over before it could be heard
                 await over.wait()
+        if self._errands.is_stopped:
+            raise Interrupted("stopped")
         return self._outcome()
 
     def _say(self, text: str) -> None:
@@ -202,11 +205,20 @@ def begun(desk: Desk, asking: Asking) -> Background:
         SessionError: The conversation is answering already.
     """
     handle = Background(desk, asking)
+    namespace, name = desk.shell.user_ns, asking.output
     desk.asked = (asking.session,)
-    handle.begin()
-    desk.background = [one for one in desk.background if not one.reported] + [handle]
-    if asking.output is not None and not handle.done:
-        desk.shell.user_ns[asking.output] = handle
+    desk.background = [*(one for one in desk.background if not one.reported), handle]
+    before = {name: namespace[name]} if name in namespace else {}
+    if name is not None:
+        namespace[name] = handle  # first, since a quick turn ends before this does
+    try:
+        handle.begin()
+    except SessionError:
+        desk.background.remove(handle)
+        if name is not None:
+            del namespace[name]
+            namespace.update(before)
+        raise
     return handle
 
 
@@ -269,7 +281,8 @@ class _Errands:
         self._waiting: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._questions: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._is_served = False
-        self._is_stopped = False
+        self.is_stopped = False
+        """Whether the person interrupted what ran on the main thread."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_said: set[str] = set()
         self._is_busy = True  # the cell that begins the turn still runs
@@ -290,7 +303,7 @@ class _Errands:
         if not self._is_served and (is_question or self._is_busy):
             self._say_once(_ASKS if is_question else _QUEUED)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._run_all)
+            self._loop.call_soon_threadsafe(self._run_in_loop)
         elif self._between is not None:
             self._between.add_callback(self._run_between)
 
@@ -302,7 +315,7 @@ class _Errands:
                 self._run_all()
                 until.wait(_POLL_SECONDS)
         except KeyboardInterrupt:
-            told = "stopped" if self._is_stopped else _WAITED_ENOUGH
+            told = "stopped" if self.is_stopped else _WAITED_ENOUGH
             raise Interrupted(told) from None
         finally:
             self._is_served = False
@@ -312,7 +325,7 @@ class _Errands:
         """Let a loop of the main thread run what comes, between its own callbacks."""
         self._loop, self._is_served = loop, True
         try:
-            self._run_all()
+            self._run_in_loop()
             yield
         finally:
             self._loop, self._is_served = None, False
@@ -331,6 +344,11 @@ class _Errands:
                 while True:
                     self._run(waiting.get_nowait())
 
+    def _run_in_loop(self) -> None:
+        # Out of a callback an interrupt would end the kernel's own loop.
+        with contextlib.suppress(KeyboardInterrupt):
+            self._run_all()
+
     def _run_between(self) -> None:
         """Run what waits, unless a cell does: an awaited cell lets callbacks through."""
         if self._is_busy or self._is_served:
@@ -343,7 +361,7 @@ class _Errands:
         try:
             function()
         except KeyboardInterrupt:  # in the turn's own code: that is what the person sees running
-            self._is_stopped = True
+            self.is_stopped = True
             self._stop()
             raise
 

@@ -294,14 +294,18 @@ async def _one(answer: _Answer, asking: Asking) -> None:
         )
         answer.result = result
         answer.result = came_to(asking, result)
-    except AlloyError as error:
-        if not any(
-            isinstance(s, NoticeSegment) and s.text == str(error) for s in transcript.segments
-        ):
-            transcript.failed(str(error))
-        answer.result = answer.result or _nothing(str(error), error)
+    except Exception as error:  # whatever fails in one, the others go on
+        failure = error if isinstance(error, AlloyError) else AlloyError(_told(error))
+        text = str(failure)
+        if not any(isinstance(s, NoticeSegment) and s.text == text for s in transcript.segments):
+            transcript.failed(text)
+        answer.result = answer.result or _nothing(text, failure)
     finally:
         column.close()
+
+
+def _told(error: Exception) -> str:
+    return f"This answer could not be shown: {type(error).__name__}: {error}"
 
 
 def _title(asking: Asking) -> str:

@@ -23,16 +23,19 @@ from alloy_nb.providers import catalog
 from alloy_nb.providers.base import ModelOptions, ModelRequest, Provider, ToolSpec
 from alloy_nb.providers.fold import Reply, ReplyBuilder
 from alloy_nb.providers.vendor import VendorProvider
+from alloy_nb.usage import Usage
 
-__all__ = ["Check", "checks", "hears_widgets", "is_demo", "probed"]
+__all__ = ["Check", "announced", "checks", "hears_widgets", "is_demo", "probed"]
 
 _NEEDED = {"ipython": (8, 24), "ipykernel": (6, 31), "ipywidgets": (8, 1), "anywidget": (0, 9)}
 _WAIT_SECONDS = 1.5
 _PROBE_SECONDS = 60.0
 # As short as shows that text comes in pieces; a tool that takes nothing is the shortest call.
-_QUESTION = "Write: one two three four five six seven eight. Then call the tool ping, once."
+_QUESTION = "Write: one two three four five. Then call the tool ping, once."
 _PING = ToolSpec("ping", "Say that you are there.", {"type": "object", "properties": {}})
 _MOST_TOKENS = 200
+# What it uses, with what a vendor adds where there are tools.
+_USUAL = Usage(input_tokens=400, output_tokens=40)
 # A reply of several pieces that took long and then came within so small a part of its time was
 # held back by something on the way.
 _PIECES = 4
@@ -212,7 +215,9 @@ def hears_widgets(shell: Any, show: Any) -> Check:
     heard = threading.Event()
     try:
         anywidget = importlib.import_module("anywidget")
-        widget = anywidget.AnyWidget(_esm="export default {render({model}) {model.send({here: true})}}")
+        widget = anywidget.AnyWidget(
+            _esm="export default {render({model}) {model.send({here: true})}}"
+        )
     except Exception as error:  # not installed, or a shell without comms
         return Check("widgets", f"cannot be made ({type(error).__name__})", False, "see above")
     comm = widget.comm
@@ -238,6 +243,13 @@ def hears_widgets(shell: Any, show: Any) -> Check:
 
 
 # --- the model ----------------------------------------------------------------------------------
+
+
+def announced(provider: Provider) -> str:
+    """Return what is about to be asked, and what it may cost where that is known."""
+    cost = catalog.cost(provider.name, provider.model, _USUAL)
+    about = "" if cost.usd is None else f" (about {cost})"
+    return f"Asking {provider.name}/{provider.model} one tiny question{about} …"
 
 
 async def probed(provider: Provider) -> list[Check]:

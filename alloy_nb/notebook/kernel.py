@@ -10,13 +10,15 @@ interrupt, and touches history. ::
 
 Who gets what:
 
-- The model: what was printed, the text of each output and of the value of the last expression, the
-  traceback of a failure, and pictures. All of it passes the data dial first, and is cut to a length.
-- The person, in the cell: each output as the notebook shows it, figures too. So is the value where
-  it is more than a text, as a table or a plot is. Printed text and plain values stand in the card of
-  the call, where one reads what the model reads; what the dial keeps from the model is printed.
-- A picture that goes to the model is an output of the cell, and is not drawn in the card again. A
-  figure that is open and the value as well is shown once.
+- The model: what was printed, the text of each output and of the value of the last expression,
+  the traceback of a failure, and pictures. All of it passes the data dial first, and is cut to a
+  length, with head and tail.
+- The person, in the cell: each output as the notebook shows it, figures too. So is the value
+  where it is more than a text, as a table or a plot is. Printed text and plain values stand in the
+  card of the call, where one reads what the model reads; what the dial keeps from the model is
+  printed.
+- A picture that goes to the model is an output of the cell, and is not drawn in the card again.
+  A figure that is open and the value as well is shown once.
 """
 
 from __future__ import annotations

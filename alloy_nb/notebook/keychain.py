@@ -29,7 +29,8 @@ SERVICE = "alloy_nb"
 """Under which name keys stand in the keyring: ``keyring set alloy_nb ANTHROPIC_API_KEY``."""
 
 _MOST_BYTES = 200_000
-_SHOWN = 3
+# How keys of vendors begin, all of them: so much of one may be shown.
+_BEGINNINGS = ("sk-", "AIza", "xai-", "gsk_", "ghp_", "github_pat_", "hf_", "AKIA")
 
 
 class Keychain:
@@ -122,7 +123,7 @@ def literal_keys(cells: Iterable[tuple[int, str]]) -> list[str]:
     for number, source in cells:
         found = secrets.keys_in(str(source))
         if found:
-            begins = f"{found[0][:_SHOWN]}…"
+            begins = next((f"{b}…" for b in _BEGINNINGS if found[0].startswith(b)), secrets.MASK)
             warnings.append(
                 f"In[{number}] holds what looks like a key ({begins}): take it out before the "
                 "notebook is saved or shared. %alloy key keeps one in memory alone."
@@ -150,7 +151,9 @@ def _parsed(path: Path) -> dict[str, str]:
             bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError):
         return {}
-    return {each.key: each.value for each in bindings if each.key and each.value}
+    values = {each.key: each.value for each in bindings if each.key and each.value}
+    secrets.register_all(values)  # also those that nobody asks for: a tool may show the file
+    return values
 
 
 def _from_keyring(variable: str) -> str | None:

@@ -19,7 +19,10 @@ from alloy_nb.notebook.code_names import parsed
 __all__ = ["touched"]
 
 _ANYTHING = frozenset(
-    "exec eval globals locals vars get_ipython __import__ gc sys inspect __builtins__".split()
+    (
+        *("exec", "eval", "globals", "locals", "vars", "get_ipython", "gc", "sys", "inspect"),
+        *("__import__", "__builtins__"),
+    )
 )
 _ROWS = (list, tuple, set, frozenset, deque)
 _DICTS = (dict, defaultdict, OrderedDict, ChainMap)
@@ -57,18 +60,18 @@ def _inside(value: Any, namespace: Mapping[str, Any]) -> Iterable[Any]:
         return list(value)
     if kind in _DICTS:
         return list(value.values())
-    if isinstance(value, types.FunctionType):
+    if kind is types.FunctionType:
         return _of_function(value, namespace)
-    if isinstance(value, (types.MethodType, types.BuiltinMethodType)):
+    if kind in (types.MethodType, types.BuiltinMethodType):
         function = getattr(value, "__func__", None)
         return [one for one in (value.__self__, function) if one is not None]
-    if isinstance(value, functools.partial):
+    if kind is functools.partial:
         return [value.func, *value.args, *value.keywords.values()]
     if kind in (types.GeneratorType, types.CoroutineType):
         return [*(value.gi_frame.f_locals.values() if hasattr(value, "gi_frame") else ())]
-    if getattr(value, "base", None) is not None and kind.__module__ == "numpy":
+    if kind.__module__ == "numpy" and getattr(value, "base", None) is not None:
         return [value.base]  # a view: what is written into it stands in the array behind it
-    if isinstance(value, type):
+    if issubclass(kind, type):
         return list(vars(value).values()) if value.__module__ == "__main__" else ()
     if kind.__module__ == "__main__":  # of a class that was made in this notebook
         return [kind, *(vars(value).values() if hasattr(value, "__dict__") else ())]

@@ -227,7 +227,7 @@ class Names:
             if not name.startswith("_")
             and not (name in _IPYTHON and name in self._hidden)
             and self._hidden.get(name, MISSING) is not value
-            and not isinstance(value, types.ModuleType)
+            and not issubclass(type(value), types.ModuleType)
         }
 
     def _restored(self, name: str, redone: dict[int, tuple[Any, Any]]) -> Restored:
@@ -266,9 +266,9 @@ def told(changes: list[Change]) -> str:
 def look(value: Any) -> Look:
     """Return what is told of a value. Never raises, and runs no code of the user's for data."""
     kind = type(value)
-    if isinstance(value, types.FunctionType):
+    if kind is types.FunctionType:
         return Look("function")
-    if isinstance(value, type):
+    if issubclass(kind, type):
         return Look("class")
     try:
         shape = getattr(value, "shape", None)
@@ -278,7 +278,7 @@ def look(value: Any) -> Look:
             return Look(kind.__name__, tuple(map(int, shape)))
         if kind in (str, bytes, bytearray):
             return Look(kind.__name__, (len(value),), "character" if kind is str else "byte")
-        if isinstance(value, (list, tuple, dict, set, frozenset)):
+        if issubclass(kind, (list, tuple, dict, set, frozenset)):
             return Look(kind.__name__, (len(value),), "item")
     except Exception:  # a user's object may fail anywhere; its type is always known
         return Look(kind.__name__)

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import datetime
 import decimal
+import enum
+import fractions
 import os
+import pathlib
 import random
 import re
 import sys
 import time
 import types
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +36,7 @@ from alloy_nb.notebook.copies import MISSING, Room, copied
 from alloy_nb.notebook.kernel import python_tool
 from alloy_nb.notebook.namespace import Names
 from alloy_nb.notebook.promote import Promoted, Step
+from alloy_nb.notebook.stopping import TimeIsUp, Watch
 
 __all__ = ["prove"]
 
@@ -42,9 +48,11 @@ _LONG = 15_000
 _FIRST = 5_000
 _LINE = 100
 _SHARED = (type, types.ModuleType, types.BuiltinFunctionType, types.FunctionType, range, slice)
+_COPY_SECONDS = 5.0
 _ATOMS = (
     *(bool, int, float, complex, str, bytes, type(None), datetime.date, datetime.time),
-    *(datetime.timedelta, decimal.Decimal, frozenset, *_SHARED),
+    *(datetime.timedelta, decimal.Decimal, enum.Enum, fractions.Fraction, uuid.UUID),
+    *(frozenset, pathlib.PurePath, re.Pattern, *_SHARED),
 )
 
 
@@ -314,14 +322,34 @@ def _copy_of(
         )
         again.__kwdefaults__ = value.__kwdefaults__
         return again
-    if isinstance(value, _SHARED):
+    if isinstance(value, _fixed()):
         return value
     made = copied(value, room)
     if made is MISSING or not _is_apart(made):
+        made = _deep_copy(value)
+    if made is MISSING:
         raise _CannotCopy(
             f"{name} ({type(value).__name__}) cannot be copied, so your own would be used"
         )
     return made
+
+
+def _deep_copy(value: Any) -> Any:
+    """Return a copy of an object of any kind, or `MISSING` where it has none or takes long."""
+    try:
+        return Watch(_COPY_SECONDS).run(lambda: copy.deepcopy(value))
+    except TimeIsUp:
+        return MISSING
+    except Exception:  # files, connections, locks, and whatever else has no copy
+        return MISSING
+
+
+def _fixed() -> tuple[type, ...]:
+    """Return the types of what nobody can change, so that no copy is needed."""
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    more = [getattr(numpy, name, None) for name in ("generic", "dtype")]
+    more += [getattr(pandas, name, None) for name in ("Index", "Interval", "Period")]
+    return (*_ATOMS, *(kind for kind in more if isinstance(kind, type)))
 
 
 def _is_apart(value: Any, depth: int = 0) -> bool:
@@ -331,7 +359,7 @@ def _is_apart(value: Any, depth: int = 0) -> bool:
     if isinstance(value, (list, tuple, set)) or type(value).__name__ == "deque":
         return depth < 20 and all(_is_apart(part, depth + 1) for part in value)
     return (
-        isinstance(value, (*_ATOMS, bytearray))
+        isinstance(value, (*_fixed(), bytearray))
         or hasattr(value, "dtype")
         or (hasattr(value, "columns") and hasattr(value, "dtypes"))
     )

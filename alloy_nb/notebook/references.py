@@ -251,8 +251,8 @@ class _Look:
             found = self._file(word)
             if isinstance(found, Found):
                 return found
-        why = one or f"@{word}: no such variable, cell or file"
-        raise UsageError(f"-i {word}: {why.partition(': ')[2] or why}. Nothing was sent.")
+        why = one.partition(": ")[2].removesuffix("; sent as text")
+        raise UsageError(f"-i {word}: {why or 'no such variable, cell or file'}. Nothing was sent.")
 
     def evaluated(self, source: str) -> Found:
         """Evaluate an expression, here and now."""

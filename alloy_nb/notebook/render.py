@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -57,6 +58,7 @@ _ALERT = (
 )  # fmt: skip
 _COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(16em,1fr));gap:1.2em"
 _COLUMN = "min-width:0;overflow-x:auto"
+_ELAPSED = re.compile(r" \d+ s(?= · |$)")
 _LINES = 20
 _CHARS = 4000
 _LIVE_THINKING = 1000
@@ -133,9 +135,14 @@ def render(
 
 
 def render_phase(line: str) -> Bundle:
-    """Draw the line that says what one waits for."""
+    """Draw the line that says what one waits for.
+
+    A screen reader says it, and what it becomes, but not the seconds that count up in it.
+    """
     line = one_line(line)
-    return Bundle(f'<div style="{_MUTED}">⏳ {escape_text(line)}</div>', "", line)
+    words = _ELAPSED.sub(r'<span aria-hidden="true">\g<0></span>', escape_text(line))
+    status = f'<div style="{_MUTED}" role="status" aria-live="polite">'
+    return Bundle(f'{status}<span aria-hidden="true">⏳</span> {words}</div>', "", line)
 
 
 def combine(bundles: Sequence[Bundle]) -> Bundle:

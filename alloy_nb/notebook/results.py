@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from alloy_nb.engine.calls.tool import ToolOutput
 from alloy_nb.errors import ToolError
@@ -48,8 +48,39 @@ def formatted(shell: Any, value: Any) -> Output | None:
     if type(value) in (str, bytes, bytearray) and len(value) > _LONG:
         head, tail = value[: _MOST_DISPLAYED // 2], value[-_MOST_DISPLAYED // 2 :]
         return Output({"text/plain": f"{head!r} ... {tail!r} ({len(value):,} in all)"}, {}, {})
-    data, metadata = shell.display_formatter.format(value)
+    formatter = shell.display_formatter
+    if not _is_told_by_repr(formatter.formatters["text/plain"], type(value)):
+        data, metadata = formatter.format(value)
+        return Output(data, metadata, {}) if data else None
+    # IPython goes through such a text line by line, which takes long if it is long. It is the same.
+    text = _repr_of(value, formatter)
+    if text is not None and len(text) > _LONG:
+        return Output({"text/plain": shortened(text, _MOST_PRINTED)}, {}, {})
+    data, metadata = formatter.format(value, exclude={"text/plain"})
+    if text is not None:
+        data["text/plain"] = text
     return Output(data, metadata, {}) if data else None
+
+
+def _is_told_by_repr(formatter: Any, kind: type) -> bool:
+    """Tell whether IPython prints values of a type by their ``repr``, as it finds that out."""
+    for cls in kind.__mro__:
+        if cls in formatter.type_printers or "_repr_pretty_" in vars(cls):
+            return False
+        if (cls.__module__, cls.__name__) in formatter.deferred_printers:
+            return False
+        if cls is not object and "__repr__" in vars(cls):
+            return "_ipython_display_" not in dir(kind)
+    return False
+
+
+def _repr_of(value: Any, formatter: Any) -> str | None:
+    try:
+        text = repr(value)
+    except Exception:  # IPython says that it failed, in its own way
+        data, _ = formatter.format(value, include={"text/plain"})
+        return cast("str | None", data.get("text/plain"))
+    return text
 
 
 def answered(captured: Captured, ran: Ran, dial: Dial) -> str | ToolOutput:
@@ -141,4 +172,3 @@ class _Answer:
             return found[1], f" (its picture is not sent: {image})"
         self._images.append(image)
         return found[1], ""
-

@@ -28,9 +28,13 @@ _NAMES_TOLD = frozenset(("In", "Out", "get_ipython", "exit", "quit"))
 
 # Without these modules there is no notebook; all others may be loaded anew.
 _OURS = frozenset(
-    "alloy_nb IPython ipykernel ipywidgets anywidget traitlets jupyter_client jupyter_core comm zmq "
-    "tornado httpx httpcore anyio h11 certifi idna sniffio pydantic pydantic_core markdown_it nh3 "
-    "mdurl pygments matplotlib_inline typing_extensions annotated_types __main__".split()
+    (
+        *("__main__", "alloy_nb", "IPython", "ipykernel", "ipywidgets", "anywidget", "traitlets"),
+        *("jupyter_client", "jupyter_core", "comm", "zmq", "tornado", "matplotlib_inline"),
+        *("httpx", "httpcore", "anyio", "h11", "certifi", "idna", "sniffio", "pydantic"),
+        *("pydantic_core", "typing_extensions", "annotated_types", "markdown_it", "mdurl", "nh3"),
+        "pygments",
+    )
 )
 
 _Undo = Callable[[], list[str]]
@@ -95,7 +99,7 @@ def _modules() -> _Undo:
 
 def _attributes() -> _Undo:
     """Functions and classes of this package; what is no code may change while it runs."""
-    before = [
+    before: list[tuple[Any, str, Any]] = [
         (module, name, value)
         for module_name, module in list(sys.modules.items())
         if module_name.partition(".")[0] == "alloy_nb" and isinstance(module, types.ModuleType)
@@ -103,7 +107,7 @@ def _attributes() -> _Undo:
         if callable(value) or isinstance(value, types.ModuleType)
     ]
     own = {value for *_, value in before if isinstance(value, type)}
-    inside = [
+    inside: list[tuple[Any, str, Any]] = [
         (cls, name, value)
         for cls in own
         if cls.__module__.partition(".")[0] == "alloy_nb"
@@ -118,9 +122,7 @@ def _attributes() -> _Undo:
             if vars(owner).get(name, _NOWHERE) is not value
         ]
         for owner, name, value in changed:
-            type.__setattr__(owner, name, value) if isinstance(owner, type) else setattr(
-                owner, name, value
-            )
+            setattr(owner, name, value)
         return [f"{owner.__name__}.{name}" for owner, name, _ in changed[:5]]
 
     return undo

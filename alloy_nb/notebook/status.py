@@ -42,7 +42,7 @@ def of(session: Session, rules: Rules) -> list[tuple[str, str]]:
         ("context", _context(session)),
         ("cost", f"{session.cost} ({session.usage.total_tokens:,} tokens)"),
         ("tools", ", ".join(tool.name for tool in session.agent.tools)),
-        ("approve", meaning(rules)),
+        ("approve", ": ".join(meaning(rules))),
         ("data", _data(session)),
     ]
     if isinstance(model, VendorProvider):

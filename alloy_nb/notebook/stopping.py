@@ -11,6 +11,7 @@ An interrupt is an exception, and ``while True: try: ... except BaseException: p
 So a thread looks whether the code has really ended. If not, the exception is raised again, and
 from then on before every line: also in the ``except`` that has just swallowed it, which nothing of
 the same ``try`` catches. Each level of such code lasts one line.
+That is done with ``sys.monitoring``, and before Python 3.12 with a trace function in C.
 
 The code holds the main thread, so only a signal gets there. It is always SIGINT: SIGALRM is the
 code's own, if it wants it. Code that sets SIGINT aside does so only when it has ended.
@@ -18,7 +19,7 @@ code's own, if it wants it. Code that sets SIGINT aside does so only when it has
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of
 import contextlib
 import ctypes
 import functools
@@ -28,7 +29,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType, SimpleNamespace
+from types import CodeType, FrameType, SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 __all__ = ["TimeIsUp", "Watch"]
@@ -38,6 +39,10 @@ T = TypeVar("T")
 # How long code may clean up before it is made to end.
 _PATIENCE = 0.5
 _LOOK = 0.05
+_SIGINT = int(signal.SIGINT)
+
+_monitoring: Any = getattr(sys, "monitoring", None)
+_TOOL = 4  # one of the two numbers that Python leaves to anybody
 
 _id = ctypes.c_ulong
 _set_async = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -63,7 +68,8 @@ class Watch:
         self._rung = False
         self._raised = 0
         self._at = 0.0
-        self._ended = threading.Event()
+        self._monitors = False
+        self._running = threading.Lock()
         self._lock = threading.Lock()
 
     def run(self, function: Callable[[], T]) -> T:
@@ -77,11 +83,15 @@ class Watch:
             return function()
         # Bound here, where no code gets at them.
         trace, clear, thread = sys.settrace, _set_async, _id(self._thread)
-        stops = (KeyboardInterrupt, TimeIsUp)
+        stops, monitoring = (KeyboardInterrupt, TimeIsUp), _monitoring
         with self._listening():
             try:
                 self._inside = True
                 value = function()
+            except KeyboardInterrupt as stop:
+                if self.why == "time":  # the second signal says no more than that it came
+                    raise stops[1].with_traceback(stops[1](), stop.__traceback__) from None
+                raise
             finally:
                 # What is on its way may still be raised here, and at any call of a function in
                 # Python, so none is called before it is over.
@@ -90,6 +100,10 @@ class Watch:
                         self._inside = False
                         trace(None)
                         clear(thread, None)
+                        if self._monitors:
+                            monitoring.set_events(_TOOL, 0)
+                            monitoring.free_tool_id(_TOOL)
+                            self._monitors = False
                         break
                     except stops:
                         continue
@@ -105,22 +119,22 @@ class Watch:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        before, trace = signal.getsignal(signal.SIGINT), sys.gettrace()
-        signal.signal(signal.SIGINT, self._on_signal)
-        set_signal = signal.signal
-        signal.signal = _without_interrupts(set_signal)
-        looking = threading.Thread(target=self._look, name="alloy-watch", daemon=True)
+        """Take the signal. What ends it calls C alone: the code may have broken the builtins."""
+        before, trace = _signal.getsignal(signal.SIGINT), sys.gettrace()
+        self._running.acquire()
+        _signal.signal(signal.SIGINT, self._on_signal)
+        set_signal, signal.signal = signal.signal, _without_interrupts(signal.signal)
         with contextlib.suppress(RuntimeError):  # no more threads: an interrupt still works
-            looking.start()
+            threading.Thread(target=self._look, name="alloy-watch", daemon=True).start()
         try:
             yield
         finally:
-            self._ended.set()
             signal.signal = set_signal
             with self._lock:  # no signal of ours is sent from now on
                 self._rung = False
             if before is not None:  # a handler that is no Python's cannot be put back from here
-                signal.signal(signal.SIGINT, before)
+                _signal.signal(_SIGINT, before)
+            self._running.release()
             sys.settrace(trace)
 
     def _on_signal(self, _number: int, frame: FrameType | None) -> None:
@@ -134,18 +148,35 @@ class Watch:
         self._raised += 1
         kind = self._kind
         if self._raised > 1:
-            raising = _raising(self._thread, kind)
             # From now on this function is traced itself, so the next signal is not for it.
             _signal.signal(signal.SIGINT, signal.default_int_handler)
+            if _monitoring is not None:
+                self._monitor(kind)
+                raise kind
+            raising = _raising(self._thread, kind)
             while frame is not None and frame.f_code is not Watch.run.__code__:
                 frame.f_trace = raising
                 frame = frame.f_back
             sys.settrace(raising)
         raise kind
 
+    def _monitor(self, kind: type[BaseException]) -> None:
+        """Raise at each line, the way that Python has for this since 3.12."""
+        thread, here = self._thread, self._monitor.__code__.co_filename
+
+        def raising(code: CodeType, _line: int) -> None:
+            if self._inside and code.co_filename != here and threading.get_ident() == thread:
+                raise kind
+
+        if _monitoring.get_tool(_TOOL) is None:
+            _monitoring.use_tool_id(_TOOL, "alloy_nb")
+            _monitoring.register_callback(_TOOL, _monitoring.events.LINE, raising)
+            _monitoring.set_events(_TOOL, _monitoring.events.LINE)
+            self._monitors = True
+
     def _look(self) -> None:
         began = time.monotonic()
-        while not self._ended.wait(_LOOK):
+        while not self._running.acquire(timeout=_LOOK):
             now = time.monotonic()
             if self.why is None and self.seconds is not None and now - began >= self.seconds:
                 self.why = "time"
@@ -155,7 +186,7 @@ class Watch:
 
     def _ring(self) -> None:
         with self._lock:
-            if self._ended.is_set() or not self._inside:
+            if not self._inside:
                 return
             self._rung, self._at = True, time.monotonic()
             if hasattr(signal, "pthread_kill"):
@@ -173,10 +204,12 @@ def _raising(thread: int, kind: type[BaseException]) -> Any:
     """
     function = ctypes.PyDLL(None).PyThreadState_SetAsyncExc
     constants = (ctypes.c_ulong(thread), ctypes.py_object(kind), ctypes.c_void_p())
-    function.argtypes = [
+    # ctypes asks for no more of a type than `from_param`.
+    types: list[Any] = [
         SimpleNamespace(from_param=functools.partial(next, itertools.repeat(constant)))
         for constant in constants
-    ]  # type: ignore[assignment]  # ctypes asks for no more than `from_param`
+    ]
+    function.argtypes = types
     function.restype = None
     return function
 

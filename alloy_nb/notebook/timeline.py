@@ -32,6 +32,8 @@ __all__ = ["Span", "rows", "spans_of"]
 Kind = Literal["waiting", "thinking", "writing", "tool", "you", "retry"]
 
 _BAR = 36
+_AT_ONCE = 0.05
+"""Seconds below which nothing was between two stretches, and nobody was waited for."""
 _KINDS: dict[str, tuple[Kind, str]] = {
     "thinking": ("thinking", "thinks"),
     "text": ("writing", "answers"),
@@ -62,7 +64,22 @@ def spans_of(events: Sequence[Event]) -> list[Span]:
     teller = _Teller(events[0].at)
     for event in events:
         teller.feed(event)
-    return sorted(teller.ended(events[-1].at), key=lambda span: (span.start, span.end))
+    spans = sorted(teller.ended(events[-1].at), key=lambda span: (span.start, span.end))
+    return _joined(spans)
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Join stretches of the same that follow at once, as the blocks of an answer with sources."""
+    joined: list[Span] = []
+    for span in spans:
+        last = joined[-1] if joined else None
+        follows = last is not None and span.start - last.end < _AT_ONCE
+        if last is not None and follows and last.what == span.what and span.kind == "writing":
+            tokens = span.tokens or last.tokens
+            joined[-1] = replace(last, end=max(last.end, span.end), tokens=tokens)
+        else:
+            joined.append(span)
+    return joined
 
 
 def rows(spans: Sequence[Span]) -> list[list[str]]:
@@ -113,7 +130,10 @@ class _Teller:
             case ApprovalAsked(call=call):
                 what = f"waits for you: {one_line(call.name, 40)}"
                 self._begin(f"you {call.id}", "you", what, at)
-            case ApprovalDecided(call=call):
+            case ApprovalDecided(call=call, how=how):
+                asked = self._open.get(f"you {call.id}")
+                if how == "policy" and asked is not None and at - asked.start < _AT_ONCE:
+                    del self._open[f"you {call.id}"]  # a rule said so: nobody was waited for
                 self._end(f"you {call.id}", at)
             case ContextCompacted():
                 self._done.append(Span("waiting", "shortened the conversation", at, at))

@@ -326,7 +326,8 @@ class VendorProvider:
         if not key and self.needs_key:
             raise ConfigError(
                 f"No key for {self.name}: set the environment variable {self.key_variable}, or "
-                f"pass api_key=. Meanwhile the built-in demo answers: -m demo."
+                f"pass api_key=; in a notebook, %alloy key {self.name} takes one that you type. "
+                "Meanwhile the built-in demo answers: -m demo."
             )
         if key:
             secrets.register(key)

@@ -94,6 +94,22 @@ def test_without_a_person_the_call_is_denied_and_the_cell_ends(asks):
     assert run.seconds < 10
 
 
+def test_where_nobody_types_no_card_is_shown_either(asks, asking):
+    page = FrontEnd(asking.kernel, {"choice": "once"})
+    run, _, ran = asks(CODE, on_message=page.look)
+    assert (page.opened, page.questions, ran) == (set(), [], 0)
+    assert "nobody could be asked" in run.text
+
+
+def test_a_session_that_is_asked_from_python_asks_the_person_too(asking):
+    asking.kernel.run("ran = 0")
+    with Server(*loop([Call("python", {"code": CODE})], [Say("Done.")])) as server:
+        asking.use(server)
+        session = "get_ipython().magics_manager.registry['Alloy'].session()"
+        run = asking.kernel.run(f"{session}.chat('go').text", answers=["n"])
+    assert (run.ok, len(run.prompts), asking.evaluate("ran")) == (True, 1, 0)
+
+
 def test_a_cell_can_allow_everything(asks):
     run, _, ran = asks(CODE, flags="--approve all")
     assert (run.prompts, ran) == ([], 1)

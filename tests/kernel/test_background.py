@@ -140,6 +140,19 @@ def test_it_can_be_awaited_and_its_tools_run_meanwhile(begins, asking):
     assert "('Done.', 5)" in run.text
 
 
+def test_an_interrupt_ends_a_tool_that_runs_while_a_cell_awaits(begins, asking):
+    replies = [Say(words(10)), Call("python", {"code": "while True: pass"})], [Say("Done.")]
+    begins(*replies, flags="-o turn", per_second=20)
+    run, id_ = asking.kernel.send("await turn")
+    time.sleep(3)
+    asking.kernel.interrupt()
+    asking.kernel.finish(run, id_)
+    assert run.reply["status"] == "error"
+    assert asking.kernel.run("1 + 1").ok
+    asking.kernel.run("%alloy wait")
+    assert asking.evaluate("turn.status.value") == "cancelled"
+
+
 def test_an_interrupt_ends_the_wait_and_not_the_turn(begins, asking):
     begins([Say(words(150))], flags="-o turn", per_second=50)
     run, id_ = asking.kernel.send("%alloy wait")
@@ -207,9 +220,10 @@ def test_a_notebook_that_runs_by_itself_holds_the_answer(tmp_path):
     env = clean_environment(tmp_path / "home", {"ALLOY_MODEL": "demo", "ALLOY_DEMO_PACE": "0"})
     env["JUPYTER_PREFER_ENV_PATH"] = "0"
     _write_kernel_spec(Path(env["JUPYTER_DATA_DIR"]))
-    command = [sys.executable, "-m", "jupyter", "execute", "--inplace", "--kernel_name=python3"]
+    main = "from nbclient.cli import main; main()"  # what `jupyter execute` runs
+    command = [sys.executable, "-c", main, "--inplace", "--kernel_name=python3", "book.ipynb"]
     ran = subprocess.run(
-        [*command, "book.ipynb"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180
     )
     assert ran.returncode == 0, ran.stderr
     done = nbformat.read(tmp_path / "book.ipynb", as_version=4).cells

@@ -51,7 +51,9 @@ def test_a_saved_comparison_reads_without_html(compares):
     run = compares([[Say("From **one**.")]], [[Say("From two.")]])
     data = run.outputs[0]["data"]
     assert set(data) == {"text/html", "text/markdown", "text/plain"}
-    assert data["text/plain"].index("── 1 · openai-compat/one ──") < data["text/plain"].index("two ──")
+    assert data["text/plain"].index("── 1 · openai-compat/one ──") < data["text/plain"].index(
+        "two ──"
+    )
     assert "From **one**." in data["text/markdown"]
 
 

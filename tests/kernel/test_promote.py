@@ -74,6 +74,17 @@ def test_a_fixed_error_is_that_of_the_user_though_a_tool_failed_since(asking):
         assert "invalid literal for int()" in sent
 
 
+def test_explain_sends_what_a_cell_printed_and_returned(asking):
+    with Server(*loop([Say("It adds.")])) as server:
+        asking.use(server)
+        number = asking.evaluate("len(In)")
+        assert asking.kernel.run("print('seen'); 40 + 2").ok
+        assert asking.kernel.run(f"%alloy explain {number}").ok
+        sent = json.dumps(server.requests[-1].json["messages"][-1])
+        assert "print('seen'); 40 + 2" in sent
+        assert "42" in sent.replace("40 + 2", "")
+
+
 # --- promote ----------------------------------------------------------------------------------
 
 
@@ -115,6 +126,7 @@ def test_figures_of_the_proof_are_not_shown(asking):
         asking.ask("draw")
         run = at_it(asking.kernel, "%alloy promote")
         assert run.ok, run.text
+        assert "Reproduced" in run.text
         assert not [o for o in run.outputs if "image/png" in o.get("data", {})]
 
 

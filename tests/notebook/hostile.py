@@ -243,6 +243,8 @@ _ALLOWED: dict[str, frozenset[str]] = {
     "img": frozenset({"src", "alt", "style"}),
 }
 _VOID = {"br", "hr", "img"}
+# What the line that says what goes on tells a screen reader; no other value is ours.
+_SPOKEN = {("role", "status"), ("aria-live", "polite"), ("aria-hidden", "true")}
 _DATA = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=]+\Z")
 
 
@@ -287,6 +289,7 @@ class _Judge(HTMLParser):
         allowed = _ALLOWED.get(tag, frozenset())
         # The judge's own renderer writes these two; ours writes neither.
         rendered = (name == "style" and tag in {"td", "th"}) or (name == "class" and tag == "code")
+        rendered = rendered or (name, value) in _SPOKEN
         if name not in allowed and not rendered:
             self.offences.append(f"{tag} {name}={value}")
         elif name == "href" and urlsplit(value).scheme not in {"http", "https", "mailto"}:

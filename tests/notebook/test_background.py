@@ -53,6 +53,33 @@ def test_waiting_shows_the_answer_and_the_variable_is_the_result(cell, shell):
     assert shell.user_ns["turn"].text == "The answer."
 
 
+def test_a_turn_that_ends_at_once_is_in_its_variable_too(cell, shell):
+    scripted(shell, *[says("quick")] * 20)
+    for number in range(20):
+        handle = cell(f"%%alloy --bg -o quick{number}\nhello").result
+        assert handle._over.wait(30)
+        assert shell.user_ns[f"quick{number}"].text == "quick"
+
+
+def test_a_turn_that_cannot_begin_leaves_its_variable_alone(cell, shell):
+    scripted(shell, [*says("x")[:2], FOREVER])
+    cell("%%alloy --bg\nhello")
+    shell.user_ns["kept"] = "before"
+    for name in ("kept", "unset"):
+        refused(cell(f"%%alloy --bg -o {name}\nhello"))
+    assert (shell.user_ns["kept"], "unset" in shell.user_ns) == ("before", False)
+    cell("%alloy stop")
+
+
+def test_after_it_the_model_knows_that_the_kernel_is_new(cell, shell):
+    scripted(shell, says("x"))
+    desk = magics(shell).desk
+    desk.aged.add(magics(shell).session().id)
+    cell("%%alloy --bg\nhello")
+    cell("%alloy wait")
+    assert desk.aged == set()
+
+
 def test_a_variable_that_is_used_anew_is_left_alone(cell, shell):
     scripted(shell, slow("The answer."))
     cell("%%alloy --bg -o turn\nhello")

@@ -150,6 +150,25 @@ def test_one_without_a_key_does_not_stop_the_others(cell):
     assert "scripted demo" in ran.result[1].text
 
 
+def test_a_fault_in_one_does_not_stop_the_others(cell, two, shell):
+    """A middleware of the user's may fail in any way."""
+    from alloy_nb.engine.middleware.base import Middleware
+
+    class Broken(Middleware):
+        def model(self, request, next):  # noqa: A002  # the word of every onion
+            if len(request.messages) == 1 and two_asked.append(1) is None and len(two_asked) == 1:
+                raise ZeroDivisionError("broken")
+            return next(request)
+
+    two_asked = []
+    two([[Say("From A.")]], [[Say("From B.")]])
+    session(shell).configure(middleware=[Broken()])
+    ran = cell(f"%%alloy {BOTH}\nhello")
+    assert ran.ok, ran.text
+    assert sorted(result.ok for result in ran.result) == [False, True]
+    assert "broken" in ran.stdout
+
+
 def test_an_unknown_model_is_told_before_any_is_asked(cell, two):
     one, _ = two([[Say("x")]], [[Say("x")]])
     assert "Unknown model" in refused(cell(f"%%alloy -m {A},nonsense\nhello"))

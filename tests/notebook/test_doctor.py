@@ -158,6 +158,12 @@ def test_every_key_that_is_found_is_masked(chain, tmp_path):
     assert key not in secrets.redact(f"it is {key}!")
 
 
+def test_the_other_keys_in_the_file_are_masked_too(chain, tmp_path):
+    (tmp_path / ".env").write_text("DATABASE_PASSWORD=correct-horse-battery\nCITY=Amsterdam")
+    value()
+    assert secrets.redact("correct-horse-battery in Amsterdam") == "*** in Amsterdam"
+
+
 def test_a_key_that_was_found_has_no_repr(chain):
     chain.keep(VARIABLE, CANARY)
     assert CANARY not in repr(keys.found(VARIABLE))
@@ -232,6 +238,13 @@ def test_a_key_in_a_cell_is_warned_of_once_and_masked(cell):
     assert "looks like a key" not in cell("%alloy hello again").stdout
 
 
+def test_of_a_key_without_a_vendors_beginning_nothing_is_shown(chain):
+    chain.keep(VARIABLE, CANARY)
+    [told] = literal_keys([(7, f"key = '{CANARY}'")])
+    assert told.startswith("In[7] holds what looks like a key (***)")
+    assert CANARY[:3] not in told
+
+
 def test_cells_without_keys_are_not_warned_of():
     assert literal_keys([(1, "x = 'skate-and-other-words'"), (2, "AKIA")]) == []
 
@@ -259,6 +272,12 @@ def test_the_question_is_tiny():
     with Server(*loop([Say("one two")])) as server:
         probe(server)
         assert len(json.dumps(server.requests[0].json)) < 600
+
+
+def test_what_the_question_may_cost_is_said_before_it_is_asked():
+    told = doctor.announced(provider("openai/gpt-5.4-mini", api_key="k"))
+    assert told.startswith("Asking openai/gpt-5.4-mini one tiny question (about $0.0")
+    assert "about" not in doctor.announced(provider("ollama/unknown-model"))
 
 
 def test_an_answer_that_was_held_back_is_found():

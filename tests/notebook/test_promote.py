@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -293,8 +294,32 @@ def test_what_cannot_be_copied_is_not_used(shell, tmp_path):
 
 
 def test_a_list_of_what_cannot_be_copied_is_not_used_either(shell):
-    shell.user_ns["things"] = [object()]
+    shell.user_ns["things"] = [threading.Lock()]
     assert "things (list) cannot be copied" in prove(of("things[0].x = 1"), shell, 10)
+
+
+def test_an_object_of_the_users_is_copied_with_what_it_holds(shell):
+    shell.run_cell("class Box:\n    def __init__(self): self.rows = [1]\nbox = Box()")
+    told = prove(of(("box.rows.append(2)\nbox.rows", "[1, 2]")), shell, 10)
+    assert told.startswith("Reproduced"), told
+    assert shell.user_ns["box"].rows == [1]
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "np.float64(2.5)",
+        "pd.Timestamp('2024-01-02')",
+        "pd.Index([1, 2])",
+        "pathlib.Path('a')",
+        "re.compile('a')",
+        "{'a': np.int64(1), 'b': [np.arange(3)]}",
+    ],
+)
+def test_what_analysts_hold_can_be_used_in_a_proof(shell, made):
+    shell.run_cell(f"import numpy as np, pandas as pd, pathlib, re\nheld = {made}")
+    told = prove(of(("print(held)", str(shell.user_ns["held"]))), shell, 10)
+    assert told.startswith("Reproduced"), told
 
 
 def test_a_function_of_the_users_works_on_the_copies(shell):

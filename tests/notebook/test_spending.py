@@ -87,6 +87,21 @@ def test_nothing_happened_before_the_first_event():
     assert spans_of([]) == []
 
 
+def test_the_blocks_of_an_answer_with_sources_are_one_stretch():
+    blocks = [
+        step
+        for n in range(4)
+        for step in ((1.0 + n, BlockStarted(n, "text")), (2.0 + n, BlockSealed(n, Text(text=""))))
+    ]
+    spans = spans_of(events((0.0, TurnStarted("p", "m")), *blocks))
+    assert [(span.what, span.start, span.end) for span in spans][1:] == [("answers", 1.0, 5.0)]
+
+
+def test_a_call_that_a_rule_let_through_waited_for_nobody():
+    steps = (0.0, ApprovalAsked(CALL, "1")), (0.001, ApprovalDecided(CALL, allowed=True))
+    assert spans_of(events(*steps)) == []
+
+
 # --- the words ----------------------------------------------------------------------------------
 
 

@@ -42,14 +42,14 @@ _MEANING = {
 }
 
 
-def meaning(rules: Rules) -> str:
-    """Say what decides, and what that means."""
+def meaning(rules: Rules) -> tuple[str, str]:
+    """Return what decides, and what that means."""
     if isinstance(rules, str):
-        return f"{rules} — {_MEANING[rules]}"
+        return rules, _MEANING[rules]
     if isinstance(rules, PolicyOfRules):
-        return f"{len(rules.rules)} rules — where none matches, {_MEANING[rules.otherwise]}"
-    name = getattr(rules, "__name__", type(rules).__name__)
-    return f"{name} — this function decides about each call"
+        return f"{len(rules.rules)} rules", f"where none matches, {_MEANING[rules.otherwise]}"
+    name = str(getattr(rules, "__name__", type(rules).__name__))
+    return name, "this function decides about each call"
 
 
 def asker(

@@ -39,7 +39,8 @@ class _ApprovalWords:
                 )
             settings.approve = rules
         session = self._desk.session(words.flags.get("session"))
-        status.say(f"approve: {meaning(self._desk.approvals.rules_of(session.agent))}")
+        name, means = meaning(self._desk.approvals.rules_of(session.agent))
+        status.say(f"approve: {name} — {means}")
         rows = self._desk.approvals.memory(session.name).rows()
         if rows:
             head = ("tool", "allowed in this session, exactly as it stands")

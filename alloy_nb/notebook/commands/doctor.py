@@ -40,8 +40,7 @@ def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
         elif doctor.is_demo(session.provider):
             found.append(Check("endpoint", "a demo: scripted answers, made on this machine", None))
         else:
-            model = f"{session.provider.name}/{session.provider.model}"
-            screen.progress(f"Asking {model} one tiny question …")
+            screen.progress(doctor.announced(session.provider))
             found += run_sync(doctor.probed(session.provider))
         screen.finish(found)
 

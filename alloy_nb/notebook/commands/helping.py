@@ -25,8 +25,8 @@ __all__ = ["commands"]
 
 _FIX = "Why did this fail, and how is it put right?"
 _ANSWER = (
-    "Say in a sentence or two what went wrong. Then give the whole corrected cell, the one with the "
-    "fault, as one ```python block that can be run as it is. Do not run it yourself."
+    "Say in a sentence or two what went wrong. Then give the whole corrected cell, the one with "
+    "the fault, as one ```python block that can be run as it is. Do not run it yourself."
 )
 _SEE = "What does this figure show, and how could it show it better?"
 

@@ -44,6 +44,7 @@ _GROUPS = range(2, 21)
 # Whole numbers divide rows into groups only where there are very few of them.
 _NUMBERED_GROUPS = range(2, 7)
 _BULLETS = 4
+_MOST_QUANTITIES = 30
 # Words of questions that are hardly meant as the name of a column.
 _COMMON = frozenset(("and", "are", "before", "can", "for", "how", "out", "the", "what", "you"))
 
@@ -191,7 +192,7 @@ def _plan(overview: _Overview, focus: Sequence[str]) -> Plan:
     varied = [column for column in overview.columns if column.distinct > 1]
     # What was asked for comes first, and so is never cut.
     varied.sort(key=lambda column: column.name not in focus)
-    quantities = [column for column in varied if column.is_number][:12]
+    quantities = [column for column in varied if column.is_number][:_MOST_QUANTITIES]
     flags = [column for column in varied if column.is_flag][:6]
     groups = [column for column in varied if _divides(column, overview.rows)][:5]
     asked = _groups_asked(groups, quantities, focus)

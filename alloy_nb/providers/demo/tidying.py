@@ -1,6 +1,7 @@
 """What the demo changes when it is asked to: rows far out, with gaps, or there twice are dropped.
 
-It changes the table in place, as such requests are meant, and says how many rows went.
+The variable holds the shorter table then, as such requests are meant, and the answer says how many
+rows went.
 """
 
 from __future__ import annotations
@@ -33,39 +34,37 @@ _WANTED = re.compile(
 )
 
 _OUTLIERS = '''\
-def drop_outliers(frame, column):
-    """Drop the rows whose value lies beyond the whiskers of a box plot, in place."""
+def without_outliers(frame, column):
+    """Return the rows whose value lies within the whiskers of a box plot; print how many went."""
     import json
 
-    if not frame.index.is_unique:
-        raise ValueError("Labels of the index repeat, so rows cannot be dropped by them.")
     values = frame[column]
     quarter, three_quarters = values.quantile(0.25), values.quantile(0.75)
     reach = 1.5 * (three_quarters - quarter)
     low, high = quarter - reach, three_quarters + reach
-    before = len(frame)
-    frame.drop(index=frame.index[(values < low) | (values > high)], inplace=True)
-    facts = {{"rows_before": before, "rows": len(frame)}}
+    kept = frame[~((values < low) | (values > high))]
+    facts = {{"rows_before": len(frame), "rows": len(kept)}}
     print(json.dumps(facts | {{"low": round(float(low), 3), "high": round(float(high), 3)}}))
+    return kept
 
 
-drop_outliers({frame}, {column})
+{frame} = without_outliers({frame}, {column})
 '''
 
 _ROWS = '''\
 def {name}(frame):
-    """Drop the rows that {which}, in place."""
+    """Return the rows that do not {which}; print how many went."""
     import json
 
-    before = len(frame)
-    frame.{method}(inplace=True)
-    print(json.dumps({{"rows_before": before, "rows": len(frame)}}))
+    kept = frame.{method}()
+    print(json.dumps({{"rows_before": len(frame), "rows": len(kept)}}))
+    return kept
 
 
-{name}({frame})
+{frame} = {name}({frame})
 '''
-_GAPS = ("drop_gaps", "have a value missing", "dropna")
-_REPEATS = ("drop_repeats", "repeat an earlier row", "drop_duplicates")
+_GAPS = ("without_gaps", "lack a value", "dropna")
+_REPEATS = ("without_repeats", "repeat an earlier row", "drop_duplicates")
 
 
 def is_wanted(prompt: str) -> bool:
@@ -77,13 +76,16 @@ def tidy(table: Table, prompt: str, results: Sequence[Result]) -> Step:
     """Return the next step to a table with fewer rows."""
     if not table.frame.isidentifier():
         text = f"{code_span(table.name)} is no variable of its own, so I leave it as it is."
-        return Step("Nothing to change in place.", answer=(Text(text=text),))
+        return Step("There is no variable to change.", answer=(Text(text=text),))
     code, which = _planned(table, prompt)
     if code is None:
         return Step("It is not said in which column.", answer=(Text(text=which),))
     about = f"about {code_span(table.name)}"
     if not results:
-        thought = f"Rows of {table.name} that {which} are to go. I drop them in place, and count."
+        thought = (
+            f"Rows of {table.name} that {which} are to go. I keep the others under the same name, "
+            "and count."
+        )
         return Step(thought, code=code)
     if results[0].is_error:
         return failure(results[0], about)
@@ -103,8 +105,8 @@ def tidy(table: Table, prompt: str, results: Sequence[Result]) -> Step:
         f"**{gone} {was} of {name} went**{limits}: it had {fact['rows_before']} rows, and has "
         f"{fact['rows']} now."
     )
-    undo = Text(text="\n\nThe table was changed in place. `%alloy restore` puts it back.")
-    return Step("I say how many went.", answer=(cited(said, fact), undo))
+    undo = f"\n\n{name} is the shorter table now; `%alloy restore` brings the whole one back."
+    return Step("I say how many went.", answer=(cited(said, fact), Text(text=undo)))
 
 
 def _planned(table: Table, prompt: str) -> tuple[str | None, str]:
