@@ -131,8 +131,10 @@ def _executed(
             _execute(body, namespace)
         return None if last is None else _execute(last, namespace)
 
+    awaits = any(part is not None and part.co_flags & inspect.CO_COROUTINE for part in code)
     try:
-        return watch.run(work)
+        with _loop_aside() if awaits else contextlib.nullcontext():
+            return watch.run(work)
     except TimeIsUp as stop:
         _fail(ran, TimeoutError(f"stopped at the limit of {watch.seconds:.3g} s"), stop)
     except KeyboardInterrupt as stop:
@@ -205,10 +207,17 @@ def _execute(code: CodeType, namespace: dict[str, Any]) -> Any:
 
 
 def _awaited(coroutine: Any) -> Any:
-    """Run code with a top-level ``await`` in a loop of its own, on this thread.
+    """Run code with a top-level ``await`` in a loop of its own, on this thread."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
 
-    The thread may be in the midst of a loop already, the kernel's, which waits for us: it is put
-    aside, since Python allows one at a time.
+
+@contextlib.contextmanager
+def _loop_aside() -> Iterator[None]:
+    """Put aside the loop that this thread is in the midst of, the kernel's, which waits for us.
+
+    Python allows one at a time. It is outside of the watch, so that it is put back whatever is
+    raised in the code.
     """
     outer = asyncio._get_running_loop()
     task = None if outer is None else asyncio.current_task(outer)
@@ -216,8 +225,7 @@ def _awaited(coroutine: Any) -> Any:
         asyncio.tasks._leave_task(outer, task)
     asyncio._set_running_loop(None)
     try:
-        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-            return runner.run(coroutine)
+        yield
     finally:
         asyncio._set_running_loop(outer)
         if outer is not None and task is not None:

@@ -93,12 +93,12 @@ def rows(spans: Sequence[Span]) -> list[list[str]]:
 
 
 def _bar(span: Span, whole: float) -> str:
-    """Return a bar in characters that no front end squeezes, as it does spaces."""
+    """Return a bar in characters of one width, in proportional fonts too; none is squeezed."""
     if whole <= 0:
         return ""
     first = min(_BAR - 1, int(span.start / whole * _BAR))
     length = min(_BAR - first, max(1, round(span.seconds / whole * _BAR)))
-    return "·" * first + "█" * length + "·" * (_BAR - first - length)
+    return "▁" * first + "█" * length + "▁" * (_BAR - first - length)
 
 
 class _Teller:

@@ -1,12 +1,12 @@
 """The ten points of behaviour that the surface promises, each with the tests that hold it up.
 
-Where another file has the test already, its name stands in `ELSEWHERE`, and one test here sees to it
-that it is still there; what no file had is tested below. The points about the panel are tested as
+Where another file has the test already, its name stands in `ELSEWHERE`, and one test here sees to
+it that it is still there; what no file had is tested below. The points about the panel are tested as
 far as they hold without one: issue 7 adds its Stop button to (1), its turns beside the main shell
 to (2), a second panel to (3) and the panel's outputs to (9).
 
 ===  ==============================================================================================
-1    an interrupt stops at once; what was said stays on screen and in the history; the next turn goes
+1    an interrupt stops at once; what was said stays on screen and in the history; one goes on
 2    code of the model runs on the main thread; where a cell runs, it waits and says so
 3    a conversation that is shown in two places is the same in both
 4    after a restart the conversation goes on, and both sides hear that the kernel is new

@@ -15,7 +15,7 @@ __all__ = ["world"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
-pytest.importorskip("sklearn", reason="scikit-learn, whose table it is, comes with the extra `test`")
+pytest.importorskip("sklearn", reason="its table is scikit-learn's, of the extra `test`")
 
 THIRD = REPOSITORY / "notebooks" / "03-explore.ipynb"
 
@@ -165,7 +165,12 @@ def test_it_names_no_machine(stored):
 
 
 def test_every_output_of_ours_can_be_read_without_html(stored):
-    ours = [o for c in stored.cells for o in c.get("outputs", ()) if "text/markdown" in o.get("data", {})]
+    ours = [
+        o
+        for c in stored.cells
+        for o in c.get("outputs", ())
+        if "text/markdown" in o.get("data", {})
+    ]
     assert len(ours) > 20
     assert all(output.data["text/plain"].strip() for output in ours)
     assert not any("application/vnd.jupyter.widget-view+json" in o.data for o in ours)

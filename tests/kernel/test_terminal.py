@@ -93,9 +93,9 @@ def test_words_are_there_before_the_answer_ends(terminal):
     with Server(slow) as server:
         terminal.child.sendline(asks(server))
         terminal.until("word01")
-        assert server.requests[0].closed_at is None if hasattr(server.requests[0], "closed_at") else True
         terminal.child.sendintr()
-        terminal.until(_PROMPT)
+        # Stopped at that moment: most of it had not come yet.
+        assert "word0350" not in terminal.until(_PROMPT)
 
 
 def test_ctrl_c_stops_and_the_next_turn_works(terminal):
@@ -160,7 +160,8 @@ def test_help_tables_and_completion_are_there_without_html(terminal):
 
 
 def test_a_figure_is_told_and_the_turn_goes_on(terminal):
-    draw = "import matplotlib\nmatplotlib.use('Agg')\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+    terminal.type("import matplotlib; matplotlib.use('Agg')")
+    draw = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
     with Server(*loop([Call("python", {"code": draw})], [Say("Drawn.")])) as server:
         said = terminal.type(asks(server, flags="--approve all"))
     assert "Figure" in said

@@ -222,11 +222,10 @@ def _said_of_boxes(facts: Sequence[Fact], columns: Sequence[str]) -> Iterator[Te
         name, median = code_span(low["box"]), number(low["median"])
         yield cited(f"; {name} has the lowest, {median}.", low)
     if low is not high and low["three_quarters"] < high["quarter"]:
-        yield cited(
-            f" Three quarters of its rows lie below {number(low['three_quarters'])}, where three "
-            f"quarters of the other lie above {number(high['quarter'])}.",
-            low,
-        )
+        below, above = number(low["three_quarters"]), number(high["quarter"])
+        name = code_span(high["box"])
+        yield cited(f" Three quarters of its rows lie below {below};", low)
+        yield cited(f" three quarters of those of {name} lie above {above}.", high)
     rows = [
         table_row(
             [

@@ -35,7 +35,7 @@ _WANTED = re.compile(
 
 _OUTLIERS = '''\
 def without_outliers(frame, column):
-    """Return the rows whose value lies within the whiskers of a box plot; print how many went."""
+    """Return the rows within the whiskers of a box plot; print how many went."""
     import json
 
     values = frame[column]
