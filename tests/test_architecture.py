@@ -158,7 +158,7 @@ def test_wires_do_not_import_each_other():
     }
 
 
-@pytest.mark.parametrize("module", ["transcript", "render"])
+@pytest.mark.parametrize("module", ["drawing.transcript", "drawing.render"])
 def test_what_a_second_face_would_reuse_imports_no_ipython(module):
     code = f"""
 import importlib, sys

@@ -9,7 +9,7 @@ from typing import Any
 from alloy_nb.engine.journal import Journal, SessionInfo, Store
 from alloy_nb.engine.sessions.record import SessionRecord
 from alloy_nb.errors import SessionError
-from alloy_nb.notebook.place import notebook_of
+from alloy_nb.notebook.turns.place import notebook_of
 
 __all__ = ["Archive", "keep"]
 

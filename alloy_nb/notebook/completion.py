@@ -22,7 +22,7 @@ from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.skills import skills
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
-from alloy_nb.notebook.schema import type_name
+from alloy_nb.notebook.inputs.schema import type_name
 from alloy_nb.providers import DEFAULT_MODELS, catalog, vendors
 from alloy_nb.providers.base import EFFORTS
 from alloy_nb.providers.presets import PRESETS

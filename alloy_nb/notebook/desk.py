@@ -23,16 +23,17 @@ from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
-from alloy_nb.notebook import fresh, status
 from alloy_nb.notebook.approval import Approvals, Rules
 from alloy_nb.notebook.archive import Archive
-from alloy_nb.notebook.dialing import Dialing
-from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.drawing import status
+from alloy_nb.notebook.drawing.transcript import Transcript
+from alloy_nb.notebook.inputs import fresh
+from alloy_nb.notebook.inputs.dialing import Dialing
+from alloy_nb.notebook.inputs.stale import Inputs
+from alloy_nb.notebook.kernel.namespace import Names
+from alloy_nb.notebook.kernel.tool import python_tool
 from alloy_nb.notebook.keychain import Keychain
-from alloy_nb.notebook.namespace import Names
-from alloy_nb.notebook.place import Places
-from alloy_nb.notebook.stale import Inputs
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.turns.place import Places
 from alloy_nb.providers import default_provider, provider, split_effort
 from alloy_nb.providers.base import Provider
 from alloy_nb.tools import bash, edit, read, write

@@ -18,7 +18,7 @@ from alloy_nb.errors import AlloyError
 from alloy_nb.events import BlockStarted, TextDelta, ThinkingDelta, ToolInputDelta
 from alloy_nb.messages import user
 from alloy_nb.notebook.keychain import literal_keys
-from alloy_nb.notebook.place import notebook_of
+from alloy_nb.notebook.turns.place import notebook_of
 from alloy_nb.providers import catalog
 from alloy_nb.providers.base import ModelOptions, ModelRequest, Provider, ToolSpec
 from alloy_nb.providers.fold import Reply, ReplyBuilder

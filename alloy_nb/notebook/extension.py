@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook import answers, completion, figures, verbatim
+from alloy_nb.notebook import completion, verbatim
+from alloy_nb.notebook.drawing import answers
+from alloy_nb.notebook.inputs import figures
 from alloy_nb.notebook.magics import Alloy
 
 __all__ = ["load", "unload"]

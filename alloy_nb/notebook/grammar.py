@@ -75,9 +75,7 @@ FLAGS: Sequence[Flag] = (
     Flag(("--once",), None, "ask outside of the conversation: it is neither read nor kept"),
     Flag(("--fork",), "NAME", "go on with this branch of the conversation, begun here if need be"),
     Flag(("--system",), "TEXT|@FILE", "the system prompt of this turn, in the place of all others"),
-    Flag(
-        ("-t", "--tools"), "NAME[,NAME]|none", "let the model use only these tools in this turn"
-    ),
+    Flag(("-t", "--tools"), "NAME[,NAME]|none", "let the model use only these tools in this turn"),
     Flag(("--max-turns",), "N", "at most so many replies of the model in this turn"),
     Flag(
         ("--set",),

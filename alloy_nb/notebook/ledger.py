@@ -13,7 +13,7 @@ from typing import Any
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
 from alloy_nb.markup.plain import one_line
-from alloy_nb.notebook.status import dollars
+from alloy_nb.notebook.drawing.status import dollars
 from alloy_nb.usage import Cost, Usage
 
 __all__ = ["Entry", "entries", "frame", "rows"]

@@ -28,14 +28,15 @@ from traitlets import (
 from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError, SessionError
-from alloy_nb.notebook import nesting, status
 from alloy_nb.notebook.commands import commands
 from alloy_nb.notebook.commands.models import show_status
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.dial import Dial
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.guide import usage, usage_of
+from alloy_nb.notebook.inputs.dial import Dial
+from alloy_nb.notebook.kernel import nesting
 from alloy_nb.notebook.prompt import SYSTEM
-from alloy_nb.notebook.prompts import answered
+from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words, parse
 from alloy_nb.providers.base import EFFORTS
 

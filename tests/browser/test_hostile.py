@@ -22,10 +22,10 @@ from playwright.sync_api import Page, sync_playwright
 import alloy_nb as al
 from alloy_nb.engine.calls.approval import in_words
 from alloy_nb.messages import Citation, ToolCall
-from alloy_nb.notebook import cards
 from alloy_nb.notebook.approval.question import Change, question_about
-from alloy_nb.notebook.render import render, render_phase, render_text
-from alloy_nb.notebook.segments import (
+from alloy_nb.notebook.drawing import cards
+from alloy_nb.notebook.drawing.render import render, render_phase, render_text
+from alloy_nb.notebook.drawing.segments import (
     NoticeSegment,
     Reference,
     Segment,
@@ -265,7 +265,7 @@ def test_the_whole_corpus_does_nothing_in_jupyterlab(lab):
             flags = f"-m openai-compat/scripted --base-url {server.url} --approve all"
             asks = [f"%%alloy {flags}\ngo {n}" for n in range(len(replies) - 1)]
             table = (
-                "from alloy_nb.notebook.cards import publish_table, publish_text\n"
+                "from alloy_nb.notebook.drawing.cards import publish_table, publish_text\n"
                 f"names = {json.dumps(texts)}\n"
                 "publish_table([['column', 'model'], *([n, n] for n in names)])\n"
                 "publish_text('\\n'.join(names))"

@@ -34,8 +34,8 @@ from alloy_nb.engine.calls.policies import Policy, Rule
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Text, ToolResult
 from alloy_nb.notebook.approval import asker, visible
-from alloy_nb.notebook.references import resolve
-from alloy_nb.notebook.render import render_text
+from alloy_nb.notebook.drawing.render import render_text
+from alloy_nb.notebook.inputs.references import resolve
 from alloy_nb.providers.base import ModelRequest
 from tests.engine.scripted import Scripted, calls, says
 

@@ -6,9 +6,9 @@ import pytest
 
 from alloy_nb.markup.fragment import harmless
 from alloy_nb.messages import Text
+from alloy_nb.notebook.drawing.render import render
+from alloy_nb.notebook.drawing.segments import Look, TextSegment
 from alloy_nb.notebook.grammar import FLAGS
-from alloy_nb.notebook.render import render
-from alloy_nb.notebook.segments import Look, TextSegment
 from alloy_nb.notebook.words import parse
 from tests.engine.scripted import calls, says
 from tests.notebook.hostile import PAYLOADS, as_jupyterlab, offences

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook.background import Background
+from alloy_nb.notebook.turns.background import Background
 from alloy_nb.testing import FOREVER, Wait
 from tests.engine.scripted import calls, says
 from tests.notebook.scripting import magics, refused, scripted

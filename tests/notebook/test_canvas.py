@@ -33,10 +33,15 @@ from alloy_nb.events import (
     TurnStarted,
 )
 from alloy_nb.messages import Citation, Text, ToolCall, ToolResult
-from alloy_nb.notebook.blocks import Splitter, join
-from alloy_nb.notebook.canvas import NotebookCanvas, RecordingCanvas, TerminalCanvas, canvas_for
-from alloy_nb.notebook.flow import Flow, seal_size
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.drawing.blocks import Splitter, join
+from alloy_nb.notebook.drawing.canvas import (
+    NotebookCanvas,
+    RecordingCanvas,
+    TerminalCanvas,
+    canvas_for,
+)
+from alloy_nb.notebook.drawing.flow import Flow, seal_size
+from alloy_nb.notebook.drawing.transcript import Transcript
 from alloy_nb.usage import Cost, Usage
 
 from .hostile import CONTROL, PAYLOADS, offences
@@ -709,7 +714,7 @@ def test_the_shell_decides_between_notebook_and_terminal() -> None:
 def test_ipython_is_given_a_raw_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     import IPython.display
 
-    from alloy_nb.notebook.canvas import publish_to_ipython
+    from alloy_nb.notebook.drawing.canvas import publish_to_ipython
 
     given: dict[str, Any] = {}
     monkeypatch.setattr(IPython.display, "publish_display_data", lambda **rest: given.update(rest))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alloy_nb.notebook.cards import table, told
+from alloy_nb.notebook.drawing.cards import table, told
 
 ROWS = [["alloy", ""], ["cost", "$0 (0 tokens)"], ["tools", "read_file, *all*"]]
 

@@ -10,9 +10,9 @@ import pytest
 from alloy_nb.engine.run import RunStatus
 from alloy_nb.errors import Interrupted
 from alloy_nb.events import BlockSealed, BlockStarted, Event, TextDelta
-from alloy_nb.notebook.compare import Comparison
-from alloy_nb.notebook.side_by_side import Columns
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.drawing.side_by_side import Columns
+from alloy_nb.notebook.drawing.transcript import Transcript
+from alloy_nb.notebook.turns.compare import Comparison
 from tests.notebook.hostile import PAYLOADS, as_jupyterlab, offences
 from tests.notebook.scripting import magics, refused
 from tests.servers.sse import Server, json_answer, loop

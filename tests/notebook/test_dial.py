@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alloy_nb.errors import ConfigError
-from alloy_nb.notebook.columns import Columns, values_among
-from alloy_nb.notebook.dial import KEY, Dial
-from alloy_nb.notebook.sources import without_values
+from alloy_nb.notebook.inputs.columns import Columns, values_among
+from alloy_nb.notebook.inputs.dial import KEY, Dial
+from alloy_nb.notebook.inputs.sources import without_values
 
 CANARY = "canary-7319"
 DF = pd.DataFrame({"name": [CANARY, "b"], "n": [1.0, 73197319.0]})

@@ -11,9 +11,9 @@ import matplotlib as mpl
 import pytest
 
 from alloy_nb.messages import Image
-from alloy_nb.notebook.dial import Dial
-from alloy_nb.notebook.figures import forget, last_figure, remember
-from alloy_nb.notebook.references import resolve
+from alloy_nb.notebook.inputs.dial import Dial
+from alloy_nb.notebook.inputs.figures import forget, last_figure, remember
+from alloy_nb.notebook.inputs.references import resolve
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # after the backend is chosen

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alloy_nb.notebook.fingerprint import fingerprint
+from alloy_nb.notebook.inputs.fingerprint import fingerprint
 
 PAIRS = {
     "a number": (1, 2),

@@ -3,7 +3,7 @@
 import pytest
 
 from alloy_nb.messages import Message, Text, ToolCall
-from alloy_nb.notebook import fresh
+from alloy_nb.notebook.inputs import fresh
 
 
 def said(*blocks, role="user"):

@@ -6,8 +6,8 @@ import pytest
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook.failure import last_failure, stored_failure
-from alloy_nb.notebook.next_cell import code_blocks, offer
+from alloy_nb.notebook.code.failure import last_failure, stored_failure
+from alloy_nb.notebook.code.next_cell import code_blocks, offer
 from tests.servers.sse import Server, loop
 from tests.servers.wire import Say
 

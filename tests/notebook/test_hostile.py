@@ -18,11 +18,11 @@ from alloy_nb.events import (
     TurnStarted,
 )
 from alloy_nb.messages import Text, ToolCall, ToolResult
-from alloy_nb.notebook import cards
 from alloy_nb.notebook.approval.person import _in_words
 from alloy_nb.notebook.approval.question import Change, question_about
-from alloy_nb.notebook.terminal import TerminalCanvas
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.drawing import cards
+from alloy_nb.notebook.drawing.terminal import TerminalCanvas
+from alloy_nb.notebook.drawing.transcript import Transcript
 from tests.notebook.hostile import CONTROL, PAYLOADS, as_jupyterlab, offences
 
 CORPUS = {**PAYLOADS, **CONTROL}

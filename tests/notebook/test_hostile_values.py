@@ -7,7 +7,7 @@ from IPython.utils.capture import capture_output
 
 from alloy_nb.engine.calls.tool import ToolContext, ToolOutput
 from alloy_nb.errors import ToolError
-from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.kernel.tool import python_tool
 
 _CLASS = "class H:\n    def {}\nH()"
 

@@ -13,7 +13,7 @@ from IPython.utils.capture import capture_output
 
 from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
-from alloy_nb.notebook.kernel import python_tool
+from alloy_nb.notebook.kernel.tool import python_tool
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_input_is_refused_with_the_way_out(python):
 
 def test_input_works_again_for_the_user(python):
     told(python, "input()")
-    assert input.__module__ != "alloy_nb.notebook.kernel"
+    assert input.__module__ != "alloy_nb.notebook.kernel.tool"
 
 
 def test_what_is_displayed_is_shown_to_the_user_and_told(python):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alloy_nb.notebook import copies, namespace
-from alloy_nb.notebook.copies import MISSING, Room, copied, differs
-from alloy_nb.notebook.mutation import touched
-from alloy_nb.notebook.namespace import Names, told
+from alloy_nb.notebook.kernel import copies, namespace
+from alloy_nb.notebook.kernel.copies import MISSING, Room, copied, differs
+from alloy_nb.notebook.kernel.mutation import touched
+from alloy_nb.notebook.kernel.namespace import Names, told
 
 
 class Notebook:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alloy_nb.notebook.place import Places, notebook_of
+from alloy_nb.notebook.turns.place import Places, notebook_of
 
 
 def shell(**names):

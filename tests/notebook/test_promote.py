@@ -15,9 +15,9 @@ from IPython.core.error import UsageError
 
 from alloy_nb.engine.documents.story import Said
 from alloy_nb.errors import ConfigError
-from alloy_nb.notebook.code_names import needed
-from alloy_nb.notebook.promote import Step, effects, promoted
-from alloy_nb.notebook.proof import prove
+from alloy_nb.notebook.code.names import needed
+from alloy_nb.notebook.code.promote import Step, effects, promoted
+from alloy_nb.notebook.code.proof import prove
 from tests.servers.sse import Server, loop
 from tests.servers.wire import Call, Say
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
 from alloy_nb.messages import Document, Image
-from alloy_nb.notebook.dial import Dial
-from alloy_nb.notebook.references import describe, resolve
+from alloy_nb.notebook.inputs.dial import Dial
+from alloy_nb.notebook.inputs.references import describe, resolve
 
 DF = pd.DataFrame({"city": ["Kyiv", "Oslo"], "n": [1, 2]})
 
@@ -462,7 +462,7 @@ def test_a_file_cannot_end_its_own_block(folder):
 
 
 def test_without_a_figure_the_word_stays(monkeypatch):
-    monkeypatch.setattr("alloy_nb.notebook.references.last_figure", lambda _: None)
+    monkeypatch.setattr("alloy_nb.notebook.inputs.references.last_figure", lambda _: None)
     assert resolve("@plot", {}).remarks == ("@plot: there is no figure; sent as text",)
 
 

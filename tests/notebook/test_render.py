@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from alloy_nb.markup.markdown import MARK
 from alloy_nb.markup.plain import clean, one_line, settled
 from alloy_nb.messages import Citation, Image
-from alloy_nb.notebook.render import Bundle, combine, render, render_phase, render_text
-from alloy_nb.notebook.segments import (
+from alloy_nb.notebook.drawing.render import Bundle, combine, render, render_phase, render_text
+from alloy_nb.notebook.drawing.segments import (
     FooterSegment,
     NoticeSegment,
     Reference,

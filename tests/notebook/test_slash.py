@@ -94,7 +94,7 @@ def test_the_history_has_a_line_for_each_message(home, cell):
 
 
 def test_calls_and_results_are_tags_in_the_history():
-    from alloy_nb.notebook.status import history
+    from alloy_nb.notebook.drawing.status import history
     from alloy_nb.testing import run_with_responses, tool_response
 
     result = run_with_responses("hi", [tool_response("echo", {"text": "a"}), "done"])

@@ -43,14 +43,14 @@ from alloy_nb.messages import (
     ToolResult,
     user,
 )
-from alloy_nb.notebook.segments import (
+from alloy_nb.notebook.drawing.segments import (
     FooterSegment,
     NoticeSegment,
     TextSegment,
     ThinkingSegment,
     ToolSegment,
 )
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.drawing.transcript import Transcript
 from alloy_nb.usage import Cost, Usage
 
 MODEL = "claude-sonnet-4-6"

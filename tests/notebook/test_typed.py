@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from pydantic import BaseModel
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook.typed import wanted
+from alloy_nb.notebook.turns.typed import wanted
 from tests.engine.scripted import calls, says
 from tests.notebook.scripting import refused, scripted
 from tests.notebook.shell import run
@@ -140,7 +140,7 @@ def test_rows_that_are_none_go_back_to_the_model(cell, shell):
 
 
 def test_what_a_model_puts_into_a_table_is_harmless(shell, cell, monkeypatch):
-    from alloy_nb.notebook import cards
+    from alloy_nb.notebook.drawing import cards
 
     pd = pytest.importorskip("pandas")
     shown = []

@@ -9,10 +9,10 @@ from alloy_nb.engine.delegation import as_tool
 from alloy_nb.engine.middleware.base import Middleware
 from alloy_nb.events import ToolFinished, ToolWithheld
 from alloy_nb.messages import Image, ToolResult
-from alloy_nb.notebook.columns import Columns
-from alloy_nb.notebook.dial import KEY, Dial
-from alloy_nb.notebook.transcript import Transcript
-from alloy_nb.notebook.withholding import Withholding
+from alloy_nb.notebook.drawing.transcript import Transcript
+from alloy_nb.notebook.inputs.columns import Columns
+from alloy_nb.notebook.inputs.dial import KEY, Dial
+from alloy_nb.notebook.inputs.withholding import Withholding
 from tests.engine.scripted import Scripted, calls, of_run, says
 
 CANARY = "canary-7319"

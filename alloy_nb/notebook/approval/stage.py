@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from alloy_nb.messages import ToolCall
-from alloy_nb.notebook.canvas import Canvas, NotebookCanvas
-from alloy_nb.notebook.transcript import Transcript
+from alloy_nb.notebook.drawing.canvas import Canvas, NotebookCanvas
+from alloy_nb.notebook.drawing.transcript import Transcript
 
 __all__ = ["Stage", "current_stage"]
 

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.run import Result
-from alloy_nb.notebook import status
 from alloy_nb.notebook.commands import (
     approvals,
     coding,
@@ -27,6 +26,7 @@ from alloy_nb.notebook.commands import (
     window,
 )
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.grammar import COMMANDS
 from alloy_nb.notebook.guide import usage, usage_of
 from alloy_nb.notebook.words import Words

@@ -12,11 +12,11 @@ from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Message, ToolResult
-from alloy_nb.notebook import status
+from alloy_nb.notebook.code.next_cell import CodeBlock, code_blocks, offer
+from alloy_nb.notebook.code.promote import Promoted, effects, promoted, steps_of
+from alloy_nb.notebook.code.proof import prove
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.next_cell import CodeBlock, code_blocks, offer
-from alloy_nb.notebook.promote import Promoted, effects, promoted, steps_of
-from alloy_nb.notebook.proof import prove
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

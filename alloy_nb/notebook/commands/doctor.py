@@ -11,9 +11,9 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.portal import run_sync
 from alloy_nb.markup.plain import clean
 from alloy_nb.notebook import doctor
-from alloy_nb.notebook.cards import table
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.doctor import Check
+from alloy_nb.notebook.drawing.cards import table
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

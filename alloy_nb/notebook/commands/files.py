@@ -8,9 +8,9 @@ from pathlib import Path
 from IPython.core.error import UsageError
 
 from alloy_nb.engine import export
-from alloy_nb.notebook import status
 from alloy_nb.notebook.archive import keep
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

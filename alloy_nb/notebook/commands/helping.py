@@ -12,13 +12,13 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.run import Result
 from alloy_nb.errors import AlloyError
 from alloy_nb.markup.plain import clean
-from alloy_nb.notebook.asking import asked, prepared
+from alloy_nb.notebook.code.explained import cell_of, object_of
+from alloy_nb.notebook.code.failure import Failure, last_failure, stored_failure, told
+from alloy_nb.notebook.code.next_cell import code_blocks, offer
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.dial import Dial
-from alloy_nb.notebook.explained import cell_of, object_of
-from alloy_nb.notebook.failure import Failure, last_failure, stored_failure, told
-from alloy_nb.notebook.figures import last_figure
-from alloy_nb.notebook.next_cell import code_blocks, offer
+from alloy_nb.notebook.inputs.dial import Dial
+from alloy_nb.notebook.inputs.figures import last_figure
+from alloy_nb.notebook.turns.asking import asked, prepared
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

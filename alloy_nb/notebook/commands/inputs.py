@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from IPython.core.error import UsageError
 from traitlets import TraitError
 
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.dial import Dial
+from alloy_nb.notebook.drawing import status
+from alloy_nb.notebook.inputs.dial import Dial
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

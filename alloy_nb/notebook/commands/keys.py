@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 from alloy_nb.providers import DEFAULT_MODELS, provider, vendors
 from alloy_nb.providers.vendor import VendorProvider

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from alloy_nb.engine.skills import skills
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands", "show_status"]

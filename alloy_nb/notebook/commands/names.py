@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from IPython.core.error import UsageError
 
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.namespace import Change
+from alloy_nb.notebook.drawing import status
+from alloy_nb.notebook.kernel.namespace import Change
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
-from alloy_nb.notebook.asking import asked, prepared
+from alloy_nb.notebook.code.next_cell import offer
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.next_cell import offer
+from alloy_nb.notebook.turns.asking import asked, prepared
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

@@ -12,8 +12,8 @@ from alloy_nb.engine.journal import Node
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import SessionError
 from alloy_nb.markup.plain import one_line
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

@@ -9,8 +9,9 @@ from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.events import Event
-from alloy_nb.notebook import charts, ledger, status, timeline
+from alloy_nb.notebook import ledger, timeline
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import charts, status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

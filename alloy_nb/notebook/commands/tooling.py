@@ -14,8 +14,8 @@ from alloy_nb.engine.calls.tool import Tool, as_tools
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
 from alloy_nb.markup.plain import one_line
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 from alloy_nb.tools.mcp import mcp
 

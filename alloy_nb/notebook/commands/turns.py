@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from alloy_nb.notebook import background, compare
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.turns import background, compare
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

@@ -10,8 +10,8 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Message, Text, user
-from alloy_nb.notebook import status
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]

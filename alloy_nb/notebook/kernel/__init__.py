@@ -1,0 +1,1 @@
+"""Code of the model in the user's kernel: run, captured, stopped, told, and undone."""
