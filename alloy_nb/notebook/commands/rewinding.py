@@ -9,7 +9,7 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.notebook.code.next_cell import offer
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.turns.asking import asked, prepared
+from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]
@@ -63,7 +63,7 @@ class _AgainWords:
 
     def _ask(self, words: Words) -> None:
         desk = self._desk
-        asked(desk, prepared(desk, words, dict(desk.shell.user_ns)))
+        answered(desk, words, dict(desk.shell.user_ns))
 
 
 def _last(session: Session) -> int:

@@ -63,7 +63,8 @@ class _SessionWords:
         asked = _asked(undone.prompt.text) if undone.prompt else "a summary"
         left = sorted(self._branches(session) - before)
         where = f"%alloy use {_word(left[0])} goes back to it" if left else "%alloy tree shows it"
-        status.say(f"Undone: {asked!r}. It is kept: {where}. {_length(session)}")
+        kept = f" It is kept: {where}." if session.journal is not None else ""
+        status.say(f"Undone: {asked!r}.{kept} {_length(session)}")
 
     def fork(self, words: Words) -> None:
         """Begin a branch."""

@@ -145,7 +145,7 @@ def _scripted() -> Step:
 
 
 def _cannot_read(references: Sequence[Reference]) -> Step:
-    names = listed([f"@{reference.name}" for reference in references])
+    names = listed([f"@{reference.name.lstrip('@')}" for reference in references])
     text = f"The question refers to {names}, which takes a language model to read.\n\n{_SCRIPTED}"
     return Step(
         "The references are no variables that I could compute with.", answer=(Text(text=text),)
