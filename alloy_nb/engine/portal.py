@@ -18,6 +18,7 @@ import contextvars
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
@@ -33,6 +34,8 @@ T = TypeVar("T")
 CLEANUP_SECONDS = 2.0
 # A wait without a limit cannot be interrupted on Windows.
 _POLL_SECONDS = 0.05 if os.name == "nt" else 3600.0
+# How long the loop waits before it goes on where the interpreter itself did not work.
+_BROKEN_SECONDS = 0.02
 
 
 class Host(Protocol):
@@ -274,8 +277,11 @@ class _Portal:
         while not self._closing:
             # A SystemExit or KeyboardInterrupt of one task comes out here too, besides going to
             # whoever awaits it; all other runs need the loop to go on.
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                self.loop.run_forever()
+            try:
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    self.loop.run_forever()
+            except Exception:  # code that runs may have broken the builtins, for a moment
+                time.sleep(_BROKEN_SECONDS)
 
     def check_open(self) -> None:
         """Refuse new work once the interpreter ends."""

@@ -362,3 +362,23 @@ def test_a_fault_inside_is_raised_to_the_caller_and_the_loop_lives_on(fault):
     with pytest.raises(fault):
         portal.run_sync(inside())
     assert portal.run_sync(asyncio.sleep(0, "fine")) == "fine"
+
+
+def test_the_loop_outlives_a_moment_in_which_the_builtins_are_broken():
+    python(
+        """
+        import builtins
+        import time
+        from alloy_nb.engine import portal
+
+        async def answer():
+            return 42
+
+        assert portal.run_sync(answer()) == 42
+        kept, builtins.len = builtins.len, None
+        portal.spawn(answer())
+        time.sleep(0.2)
+        builtins.len = kept
+        assert portal.run_sync(answer()) == 42
+        """
+    )
