@@ -367,6 +367,7 @@ def test_a_fault_inside_is_raised_to_the_caller_and_the_loop_lives_on(fault):
 def test_the_loop_outlives_a_moment_in_which_the_builtins_are_broken():
     python(
         """
+        import asyncio
         import builtins
         import time
         from alloy_nb.engine import portal
@@ -375,9 +376,9 @@ def test_the_loop_outlives_a_moment_in_which_the_builtins_are_broken():
             return 42
 
         assert portal.run_sync(answer()) == 42
+        portal.spawn(asyncio.sleep(0.1))
         kept, builtins.len = builtins.len, None
-        portal.spawn(answer())
-        time.sleep(0.2)
+        time.sleep(0.3)
         builtins.len = kept
         assert portal.run_sync(answer()) == 42
         """
