@@ -12,11 +12,11 @@ import contextlib
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.completer import CompletionContext, SimpleCompletion
 
 from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.skills import skills
@@ -27,11 +27,10 @@ from alloy_nb.providers import DEFAULT_MODELS, catalog, vendors
 from alloy_nb.providers.base import EFFORTS
 from alloy_nb.providers.presets import PRESETS
 
-__all__ = ["Choice", "choices", "forget", "matcher", "offer_completions"]
+__all__ = ["Choice", "choices", "completed"]
 
 _MOST = 200
 _NEWEST = 1_000
-_NAME = "alloy_nb.notebook.completion"
 
 _LINE = re.compile(r"\s*(?:[\w.,\s]+=\s*)?%alloy[ \t](?P<rest>.*)", re.S)
 _CELL = re.compile(r"\s*%%alloy(?=[ \t\n]|\Z)(?P<rest>.*)", re.S)
@@ -69,49 +68,25 @@ class _Place:
     is_cell: bool
 
 
-def offer_completions(shell: Any, desk: Desk) -> None:
-    """Complete what is typed after ``%alloy`` in this shell."""
-    forget(shell)
-    completer = getattr(shell, "Completer", None)
-    if completer is not None and hasattr(completer, "custom_matchers"):
-        completer.custom_matchers.append(matcher(desk))
-
-
-def forget(shell: Any) -> None:
-    """Undo `offer_completions`, also after the package was reloaded."""
-    matchers: list[Any] = getattr(getattr(shell, "Completer", None), "custom_matchers", [])
-    for each in list(matchers):
-        if getattr(each, "matcher_identifier", "") == _NAME:
-            matchers.remove(each)
-
-
-def matcher(desk: Desk) -> Callable[[CompletionContext], Mapping[str, Any]]:
-    """Return what IPython asks at each Tab."""
-
-    @context_matcher(identifier=_NAME)  # type: ignore[untyped-decorator]  # IPython's
-    def complete(context: CompletionContext) -> Mapping[str, Any]:
-        lines = context.full_text.split("\n")
-        above = lines[: context.cursor_line]
-        line = lines[context.cursor_line] if context.cursor_line < len(lines) else ""
-        text = "\n".join([*above, line[: context.cursor_position]])
-        fragment, found = "", list[Choice]()
-        # A Tab that fails would print a traceback between the user's lines.
-        with contextlib.suppress(Exception):
-            begun = choices(desk, text)
-            if begun is not None:
-                fragment, found = begun
-                # What is written to a model is no Python: nobody else has anything to say to it,
-                # and looking for it would take seconds.
-                found = found or [Choice(fragment)]
-        return {
-            "completions": [SimpleCompletion(text=c.text, type=c.kind) for c in found],
-            "matched_fragment": fragment,
-            "suppress": bool(found),
-            "ordered": True,
-        }
-
-    made: Callable[[CompletionContext], Mapping[str, Any]] = complete
-    return made
+def completed(desk: Desk, context: CompletionContext) -> Mapping[str, Any]:
+    """Return what IPython asks for at a Tab."""
+    lines = context.full_text.split("\n")
+    above = lines[: context.cursor_line]
+    line = lines[context.cursor_line] if context.cursor_line < len(lines) else ""
+    text = "\n".join([*above, line[: context.cursor_position]])
+    fragment, found = "", list[Choice]()
+    begun = choices(desk, text)
+    if begun is not None:
+        fragment, found = begun
+        # What is written to a model is no Python: nobody else has anything to say to it,
+        # and looking for it would take seconds.
+        found = found or [Choice(fragment)]
+    return {
+        "completions": [SimpleCompletion(text=c.text, type=c.kind) for c in found],
+        "matched_fragment": fragment,
+        "suppress": bool(found),
+        "ordered": True,
+    }
 
 
 def choices(desk: Desk, text: str) -> tuple[str, list[Choice]] | None:

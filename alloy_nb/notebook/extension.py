@@ -1,16 +1,23 @@
-"""Loading and unloading the extension. Loading registers, and does nothing else."""
+"""Loading and unloading the extension. Loading registers, and does nothing else.
+
+What is imported for it is little: a notebook that loads us begins at once.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alloy_nb.engine.run import Result
-from alloy_nb.notebook import completion, verbatim
-from alloy_nb.notebook.drawing import answers
+from alloy_nb.notebook import tab, verbatim
+from alloy_nb.notebook.cells import cells_of
 from alloy_nb.notebook.inputs import figures
 from alloy_nb.notebook.magics import Alloy
 
+if TYPE_CHECKING:
+    from alloy_nb.engine.run import Result
+
 __all__ = ["load", "unload"]
+
+_RESULT = ("alloy_nb.engine.run", "Result")
 
 
 def load(shell: Any) -> None:
@@ -19,11 +26,11 @@ def load(shell: Any) -> None:
         return
     magics = Alloy(shell)
     shell.register_magics(magics)
-    magics.desk.keychain.open()
-    completion.offer_completions(shell, magics.desk)
+    tab.offer(shell, lambda: magics.desk)
     shell.input_transformers_cleanup.append(verbatim.keep_question_marks)
     figures.listen(shell)
-    shell.display_formatter.ipython_display_formatter.for_type(Result, answers.show)
+    cells_of(shell).listen(shell)
+    shell.display_formatter.ipython_display_formatter.for_type_by_name(*_RESULT, _show)
 
 
 def unload(shell: Any) -> None:
@@ -38,8 +45,15 @@ def unload(shell: Any) -> None:
     shell.magics_manager.registry.pop("Alloy", None)
     shell.input_transformers_cleanup.remove(verbatim.keep_question_marks)
     figures.silence(shell)
-    completion.forget(shell)
-    shell.display_formatter.ipython_display_formatter.pop(Result, None)
+    cells_of(shell).silence(shell)
+    tab.withdraw(shell)
+    shell.display_formatter.ipython_display_formatter.pop(".".join(_RESULT), None)
+
+
+def _show(result: Result) -> None:
+    from alloy_nb.notebook.drawing import answers
+
+    answers.show(result)
 
 
 def _loaded(shell: Any) -> Alloy | None:

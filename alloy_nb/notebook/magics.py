@@ -1,10 +1,13 @@
-"""``%alloy`` and ``%%alloy``: parse, hand over, leave."""
+"""``%alloy`` and ``%%alloy``: parse, hand over, leave.
+
+What does the work is imported when something is typed for the first time: a notebook that loads us
+begins at once (`dispatch`).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError
 from IPython.core.magic import (
     Magics,
     line_cell_magic,
@@ -25,22 +28,22 @@ from traitlets import (
     validate,
 )
 
-from alloy_nb.engine.calls.approval import POLICIES
-from alloy_nb.engine.sessions.session import Session
-from alloy_nb.errors import ConfigError, SessionError
-from alloy_nb.notebook.commands import commands
-from alloy_nb.notebook.commands.models import show_status
-from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.drawing import status
-from alloy_nb.notebook.guide import usage, usage_of
+from alloy_nb.errors import ConfigError
+from alloy_nb.notebook.grammar import FLAGS
+from alloy_nb.notebook.guide import usage
 from alloy_nb.notebook.inputs.dial import Dial
 from alloy_nb.notebook.kernel import nesting
 from alloy_nb.notebook.prompt import SYSTEM
-from alloy_nb.notebook.turns.prompts import answered
-from alloy_nb.notebook.words import Words, parse
-from alloy_nb.providers.base import EFFORTS
+from alloy_nb.notebook.words import parse
+
+if TYPE_CHECKING:
+    from alloy_nb.engine.sessions.session import Session
+    from alloy_nb.notebook.desk import Desk
+    from alloy_nb.notebook.dispatch import Dispatch
 
 __all__ = ["Alloy"]
+
+_CHOICES = {flag.key: flag.choices for flag in FLAGS}
 
 
 @magics_class
@@ -50,11 +53,11 @@ class Alloy(Magics):
     model = Unicode(
         "", help="What answers, as vendor/model. Empty: whatever a key is found for."
     ).tag(config=True)
-    effort = Enum(["", *EFFORTS], "", help="How much to think. Empty: the model's default.").tag(
-        config=True
-    )
+    effort = Enum(
+        ["", *_CHOICES["think"]], "", help="How much to think. Empty: the model's default."
+    ).tag(config=True)
     approve = Union(
-        [Enum(list(POLICIES)), Callable()],
+        [Enum(list(_CHOICES["approve"])), Callable()],
         default_value="ask",
         help="Which tools may run: all, those that read, none, or ask; or a function of a call and "
         "its tool that answers True, False or 'ask'.",
@@ -109,8 +112,7 @@ class Alloy(Magics):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self.desk = Desk(shell, self)
-        self._commands = commands(self.desk)
+        self._dispatch: Dispatch | None = None
         if self.nested_loop:
             nesting.allow_nested_loops()
 
@@ -119,24 +121,15 @@ class Alloy(Magics):
     @line_cell_magic
     def alloy(self, line: str, cell: str | None = None, local_ns: Any = None) -> object:  # noqa: D102  # set below
         words = parse(line, cell=cell)
-        self.desk.said += self.desk.keychain.noticed(self.shell.user_ns.get("In"))
-        try:
-            if words.flags.get("help") or (cell is None and words.prompt == "?"):
-                status.say(usage_of(words.command or "") or usage())
-            elif words.command is not None:
-                return self._commands[words.command](words)
-            elif not words.prompt.strip():
-                self._nothing_asked(words, cell)
-            else:
-                namespace = {**self.shell.user_ns, **(local_ns or {})}
-                return answered(self.desk, words, namespace)
-        except (ConfigError, SessionError) as error:
-            # A mistake in the cell is IPython's own kind of error: one line, no traceback.
-            raise UsageError(str(error)) from None
-        return None
+        return self._opened().run(words, cell=cell, local=local_ns)
 
     # %alloy? shows this.
     alloy.__doc__ = usage()
+
+    @property
+    def desk(self) -> Desk:
+        """What the notebook has open."""
+        return self._opened().desk
 
     @property
     def sessions(self) -> dict[str, Session]:
@@ -149,14 +142,15 @@ class Alloy(Magics):
 
     def close(self) -> None:
         """Let go of the conversations; the extension is being unloaded."""
-        self.desk.close()
+        if self._dispatch is not None:
+            self._dispatch.close()
 
-    def _nothing_asked(self, words: Words, cell: str | None) -> None:
-        if cell is None and words.flags.keys() <= {"session"}:
-            show_status(self.desk, words)
-            return
-        form = "%%alloy [FLAGS]\nPROMPT" if cell is not None else "%alloy [FLAGS] PROMPT"
-        raise UsageError(f"There is no prompt. Write:\n{form}\nSee %alloy help.")
+    def _opened(self) -> Dispatch:
+        if self._dispatch is None:
+            from alloy_nb.notebook.dispatch import Dispatch
+
+            self._dispatch = Dispatch(self.shell, self)
+        return self._dispatch
 
     @validate("data")
     def _check_data(self, proposal: Any) -> str:
@@ -176,6 +170,6 @@ class Alloy(Magics):
     )
     def _apply(self, change: Any) -> None:
         """Let the sessions that are open follow ``%config Alloy``."""
-        desk: Desk | None = getattr(self, "desk", None)
-        if desk is not None:
-            desk.follow(change["name"], change["new"])
+        dispatch: Dispatch | None = getattr(self, "_dispatch", None)
+        if dispatch is not None:
+            dispatch.desk.follow(change["name"], change["new"])

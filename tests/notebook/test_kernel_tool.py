@@ -1,6 +1,7 @@
 """The python tool runs code in the user's namespace and tells the model what came of it."""
 
 import asyncio
+import contextlib
 import re
 import signal
 import sys
@@ -253,6 +254,31 @@ def test_an_interrupt_that_the_code_swallows_goes_through_all_the_same(python, s
 
 def test_a_keyboard_interrupt_that_the_code_raises_itself_is_its_failure(python):
     assert told(python, "raise KeyboardInterrupt('mine')").endswith("KeyboardInterrupt: mine")
+
+
+def watched(function):
+    """Call a function with a profiler looking on; a debugger and ``%prun`` do so too."""
+    called = []
+    sys.setprofile(lambda frame, what, _: called.append(what))
+    try:
+        return function()
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("code", "seconds"),
+    [
+        ("1", 5),
+        ("while True: pass", 0.2),
+        ("while True:\n    try:\n        while True: pass\n    except BaseException: pass", 0.2),
+    ],
+)
+def test_a_profiler_works_after_the_tool_whatever_the_code_did(python, code, seconds):
+    with contextlib.suppress(ToolError):
+        python(code, seconds=seconds)
+    assert watched(lambda: sum(abs(n) for n in range(-9, 10))) == 90
 
 
 def test_what_was_displayed_and_printed_before_an_interrupt_is_shown(python):

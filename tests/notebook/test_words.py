@@ -164,7 +164,7 @@ def test_a_prompt_that_looks_like_a_command_is_refused_with_the_way_to_ask_it(li
     assert f"%alloy -- {line}" in str(caught.value)
 
 
-@pytest.mark.parametrize("line", ["undo -o x", "reset --think high", "--new models"])
+@pytest.mark.parametrize("line", ["timeline -o x", "reset --think high", "--new models"])
 def test_a_flag_that_means_nothing_to_a_command_is_refused(line):
     with pytest.raises(UsageError, match="means nothing to"):
         parse(line)

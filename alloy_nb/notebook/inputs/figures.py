@@ -13,10 +13,12 @@ import io
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alloy_nb.messages import Image
 from alloy_nb.notebook.inputs.schema import type_name
+
+if TYPE_CHECKING:
+    from alloy_nb.messages import Image
 
 __all__ = ["Figure", "forget", "last_figure", "listen", "remember", "silence"]
 
@@ -206,6 +208,8 @@ def _of_pillow(value: Any) -> Image:
 
 
 def _image(data: bytes) -> Image:
+    from alloy_nb.messages import Image  # heavy, and loading listens for figures
+
     return Image(media_type="image/png", data=base64.b64encode(data).decode("ascii"))
 
 

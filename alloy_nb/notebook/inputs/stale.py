@@ -21,6 +21,7 @@ from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ToolError
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Message
+from alloy_nb.notebook.cells import cells_of
 from alloy_nb.notebook.inputs.attached import attached
 from alloy_nb.notebook.inputs.fingerprint import hash_of
 from alloy_nb.notebook.inputs.references import Resolved
@@ -78,13 +79,12 @@ class Inputs:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._by_session: WeakKeyDictionary[Session, list[_Given]] = WeakKeyDictionary()
-        self._cells: dict[int, str] = {}
-        self._newest: dict[str, str] = {}
-        shell.events.register("post_run_cell", self._ran)
+        self._cells = cells_of(shell)
+        self._cells.listen(shell)
 
     def close(self) -> None:
         """Stop listening."""
-        self._shell.events.unregister("post_run_cell", self._ran)
+        self._cells.silence(self._shell)
 
     def remember(self, session: Session, prompt: Resolved, result: Result) -> None:
         """Note what an answer was given, now that it is there."""
@@ -151,18 +151,11 @@ class Inputs:
                 return _NOTHING
         return value
 
-    def _ran(self, outcome: Any) -> None:
-        """Note which source a cell has: the same cell may run again with another."""
-        cell = getattr(outcome.info, "cell_id", None)
-        if cell and outcome.execution_count is not None:
-            self._cells[outcome.execution_count] = cell
-            self._newest[cell] = outcome.info.raw_cell
-
     def _cell(self, number: int) -> Any:
-        cell = self._cells.get(number)
+        newest = self._cells.newest(number)
         typed = self._shell.user_ns.get("In", ())
-        if cell is not None:
-            return self._newest[cell]
+        if newest is not None:
+            return newest
         return typed[number] if number < len(typed) else _NOTHING
 
 

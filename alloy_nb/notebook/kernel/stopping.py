@@ -44,7 +44,7 @@ _SIGINT = int(signal.SIGINT)
 _monitoring: Any = getattr(sys, "monitoring", None)
 _TOOL = 4  # one of the two numbers that Python leaves to anybody
 
-_id = ctypes.c_ulong
+_id, _kind_of = ctypes.c_ulong, ctypes.py_object
 _set_async = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -69,6 +69,7 @@ class Watch:
         self._raised = 0
         self._at = 0.0
         self._monitors = False
+        self._traces = False
         self._running = threading.Lock()
         self._lock = threading.Lock()
 
@@ -82,8 +83,8 @@ class Watch:
         if threading.current_thread() is not threading.main_thread():
             return function()
         # Bound here, where no code gets at them.
-        trace, clear, thread = sys.settrace, _set_async, _id(self._thread)
-        stops, monitoring = (KeyboardInterrupt, TimeIsUp), _monitoring
+        trace, throw, thread = sys.settrace, _set_async, _id(self._thread)
+        stops, monitoring, last = (KeyboardInterrupt, TimeIsUp), _monitoring, _kind_of(TimeIsUp)
         with self._listening():
             try:
                 self._inside = True
@@ -99,7 +100,14 @@ class Watch:
                     try:
                         self._inside = False
                         trace(None)
-                        clear(thread, None)
+                        if self._traces:
+                            # What is still on its way is not taken back but raised, here: Python
+                            # 3.11 goes on looking for one that is gone, at every call, and never
+                            # gets past the first where a profiler looks on too.
+                            self._traces = False
+                            throw(thread, last)
+                            while True:
+                                pass
                         if self._monitors:
                             monitoring.set_events(_TOOL, 0)
                             monitoring.free_tool_id(_TOOL)
@@ -157,6 +165,7 @@ class Watch:
             while frame is not None and frame.f_code is not Watch.run.__code__:
                 frame.f_trace = raising
                 frame = frame.f_back
+            self._traces = True
             sys.settrace(raising)
         raise kind
 
