@@ -353,7 +353,7 @@ def test_a_missing_key_names_its_variable_and_the_demo(cell):
 
 def test_alone_it_shows_what_answers(cell):
     text = cell("%alloy").stdout
-    for fact in ("demo/demo", "no model was asked", "main, 0 messages", "ask — ", "$0"):
+    for fact in ("demo/demo", "no model was asked", "main, 0 messages", "ask: ", "$0"):
         assert fact in text
 
 
