@@ -11,7 +11,7 @@ import re
 
 from alloy_nb.secrets import redact
 
-__all__ = ["clean", "one_line", "settled"]
+__all__ = ["clean", "middle_cut", "one_line", "settled"]
 
 # Whole escape sequences, so that their parameters do not stay behind as litter: CSI; OSC, DCS,
 # SOS, PM and APC up to their end on the same line; two-character ones. \x90-\x9f are in C1.
@@ -64,3 +64,12 @@ def one_line(text: str, width: int = 120) -> str:
 def _paired(text: str) -> str:
     """Join the halves of surrogate pairs and replace those that have no other half."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def middle_cut(text: str, most: int) -> str:
+    """Return a text without its middle where it has more than `most` characters."""
+    missing = len(text) - most
+    if missing <= 0:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {missing:,} characters are left out ...\n{text[-half:]}"

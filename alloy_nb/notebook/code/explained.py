@@ -8,6 +8,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from alloy_nb.markup.plain import middle_cut
 from alloy_nb.notebook.code.failure import stored_failure
 from alloy_nb.notebook.inputs.dial import Dial
 
@@ -28,10 +29,10 @@ def cell_of(shell: Any, number: int, dial: Dial) -> str:
     if not 0 < number < len(typed):
         raise UsageError(f"There is no In[{number}]: cells 1 to {len(typed) - 1} have run.")
     source = raw[number] if number < len(raw) else typed[number]
-    parts = [_reference(f"In[{number}]", _cut(dial.source(str(source))))]
+    parts = [_reference(f"In[{number}]", middle_cut(dial.source(str(source)), _MOST_CHARACTERS))]
     came = "\n".join(part for part in _came_of(shell, number, dial) if part and part.strip())
     if came:
-        parts.append(_reference(f"Out[{number}]", _cut(came)))
+        parts.append(_reference(f"Out[{number}]", middle_cut(came, _MOST_CHARACTERS)))
     return "\n\n".join(parts)
 
 
@@ -53,7 +54,7 @@ def _of_code(value: Any, dial: Dial) -> Iterator[str]:
     if not inspect.ismodule(value) and not _is_of_library(value):
         source = _quietly(inspect.getsource, value)
         if isinstance(source, str):
-            yield f"source:\n{_cut(dial.source(source))}"
+            yield f"source:\n{middle_cut(dial.source(source), _MOST_CHARACTERS)}"
 
 
 def _signature(value: Any, dial: Dial) -> str:
@@ -110,11 +111,3 @@ def _text_of(bundle: Any) -> str:
 
 def _reference(name: str, text: str) -> str:
     return f'<reference name="{name}">\n{text}\n</reference>'
-
-
-def _cut(text: str) -> str:
-    missing = len(text) - _MOST_CHARACTERS
-    if missing <= 0:
-        return text
-    half = _MOST_CHARACTERS // 2
-    return f"{text[:half]}\n... {missing:,} characters are left out ...\n{text[-half:]}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, Protocol
 
-from alloy_nb.markup.plain import clean
+from alloy_nb.markup.plain import clean, middle_cut
 
 __all__ = ["Failure", "Telling", "last_failure", "stored_failure", "told"]
 
@@ -91,7 +91,10 @@ def stored_failure(shell: Any, number: int) -> Failure | None:
     kind = type(str(found.get("ename") or "Error"), (Exception,), {})
     text = "\n".join(map(str, found.get("traceback") or ()))
     return Failure(
-        kind(str(found.get("evalue") or "")), _cut(clean(text)), number, _source(shell, number, "")
+        kind(str(found.get("evalue") or "")),
+        middle_cut(clean(text), _MOST_CHARACTERS),
+        number,
+        _source(shell, number, ""),
     )
 
 
@@ -101,9 +104,15 @@ def told(failure: Failure, dial: Telling) -> str:
     parts = [_reference("@error", error)]
     if failure.source.strip():
         name = f"In[{failure.cell}]" if failure.cell is not None else "@source"
-        parts.append(_reference(name, _cut(dial.source(failure.source.rstrip()))))
+        parts.append(
+            _reference(name, middle_cut(dial.source(failure.source.rstrip()), _MOST_CHARACTERS))
+        )
     if failure.called.strip():
-        parts.append(_reference("@the code that it called", _cut(failure.called.rstrip())))
+        parts.append(
+            _reference(
+                "@the code that it called", middle_cut(failure.called.rstrip(), _MOST_CHARACTERS)
+            )
+        )
     described = [dial.described(name, value) for name, value in failure.names.items()]
     if any(described):
         parts.append(_reference("@names where it failed", "\n".join(filter(None, described))))
@@ -209,7 +218,9 @@ def _is_worth(name: str, value: object, error: BaseException) -> bool:
 def _text_of(error: BaseException, cells: Mapping[str, int]) -> str:
     chain = list(itertools.islice(_chain(error), _MOST_ERRORS))
     parts = [_one(each, cells) for each in reversed(chain)]
-    return _cut("\n\nand then, because of it or while it was handled:\n\n".join(parts))
+    return middle_cut(
+        "\n\nand then, because of it or while it was handled:\n\n".join(parts), _MOST_CHARACTERS
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -259,11 +270,3 @@ def _line(frame: FrameType, number: int, cells: Mapping[str, int]) -> str:
     name = frame.f_code.co_name
     inside = "" if name == "<module>" else f" in {name}()"
     return f"  {where}, line {number}{inside}: {code}"
-
-
-def _cut(text: str) -> str:
-    missing = len(text) - _MOST_CHARACTERS
-    if missing <= 0:
-        return text
-    half = _MOST_CHARACTERS // 2
-    return f"{text[:half]}\n... {missing:,} characters are left out ...\n{text[-half:]}"
