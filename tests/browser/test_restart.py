@@ -179,5 +179,6 @@ def test_run_all_the_second_time_is_replayed_for_nothing(lab):
 
 
 def answer(notebook: Notebook, number: int) -> str:
-    """Return what a cell shows, without the footer."""
-    return notebook.text(number).rpartition("\n")[0]
+    """Return what a cell shows, without the footer and the variables that code has made."""
+    lines = notebook.text(number).split("\n")[:-1]
+    return "\n".join(line for line in lines if not line.startswith("+ ")).rstrip()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ def new_shell() -> Iterator[InteractiveShell]:
     config.HistoryManager.hist_file = ":memory:"
     config.InteractiveShell.colors = "nocolor"
     InteractiveShell.clear_instance()
+    main = sys.modules["__main__"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of IPython's own making
         shell = InteractiveShell.instance(config=config)
@@ -58,6 +60,7 @@ def new_shell() -> Iterator[InteractiveShell]:
         atexit.unregister(shell.atexit_operations)
         shell.atexit_operations()
         InteractiveShell.clear_instance()
+        sys.modules["__main__"] = main  # multiprocessing wants the real one
 
 
 def run(shell: InteractiveShell, source: str) -> Ran:

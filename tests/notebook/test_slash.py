@@ -118,7 +118,7 @@ def test_calls_and_results_are_tags_in_the_history():
         ("/usage", "session"),
         ("/cost", "session"),
         ("/model", "demo/demo"),
-        ("/history", "who"),
+        ("/history", "is empty"),
         ("/skills", "/review"),
     ],
 )
