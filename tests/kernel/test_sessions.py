@@ -380,14 +380,17 @@ def test_whatever_was_shown_before_a_kill_is_there_after_it(kernel, folder):
                 running.finish(run, id_, chance.uniform(0.1, 2.5))
             running.kill()
             running = kernel(server)
-            assert running.run("%alloy resume").ok or not run.messages
+            # A kernel that dies before it drew a thing may not have known of the question yet.
+            was_drawn = bool(run.of("display_data"))
+            assert running.run("%alloy resume").ok or not (was_drawn or number)
             after = ask(running, "Go on.", f"after{number}")
             assert "Yes." in after.text
             request = server.requests[-1]
             validate_anthropic(request.json)
             check_anthropic(request.json)
             sent = "\n".join(said(request))
-            assert f"Question {number}?" in sent
+            if not was_drawn and f"Question {number}?" not in sent:
+                continue
             turn = sent[sent.index(f"Question {number}?") :]
             assert [word for word in seen(run) if word not in turn + " "] == []
             shown += len(seen(run))
