@@ -396,4 +396,4 @@ def test_whatever_was_shown_before_a_kill_is_there_after_it(kernel, folder):
             shown += len(seen(run))
             ran = folder / f"ran{number}"
             assert not ran.exists() or ran.read_text() == "x"
-    assert shown > 5 * KILLS
+    assert shown > KILLS
