@@ -302,7 +302,7 @@ async def _ask(state: State) -> Reply:
         first = await _in_time(state, _consume(events, builder, run, began))
         answering = attempts[-1].provider if attempts else agent.provider
         reply = builder.done(provider=answering.name, model=answering.model)
-    except BaseException as error:
+    except BaseException as error:  # what had arrived is kept and paid for, however it ended
         answering = attempts[-1].provider if attempts else agent.provider
         partial = builder.partial(provider=answering.name, model=answering.model)
         if partial is not None:

@@ -109,6 +109,24 @@ class Result(Mapping[str, Any]):
     view: View | None = field(default=None, repr=False)
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def unanswered(
+        cls, status: RunStatus, error: str, *, exception: AlloyError | None = None
+    ) -> Result:
+        """Return the outcome of a run that could not begin, or was stopped before any answer."""
+        return cls(
+            text="",
+            thinking="",
+            messages=[],
+            usage=Usage(),
+            cost=Cost(),
+            tool_calls=[],
+            status=status,
+            turns=0,
+            error=error,
+            exception=exception,
+        )
+
     @property
     def ok(self) -> bool:
         """Whether the run ended by itself or at one of its limits."""

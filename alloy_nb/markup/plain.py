@@ -11,13 +11,14 @@ import re
 
 from alloy_nb.secrets import redact
 
-__all__ = ["clean", "middle_cut", "one_line", "settled"]
+__all__ = ["clean", "middle_cut", "one_line", "settled", "without_escapes"]
 
 # Whole escape sequences, so that their parameters do not stay behind as litter: CSI; OSC, DCS,
-# SOS, PM and APC up to their end on the same line; two-character ones. \x90-\x9f are in C1.
+# SOS, PM and APC up to their end on the same line, so that one without an end hides no text;
+# two-character ones. \x90-\x9f are in C1. None begins within another: each text is read once.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n\r]*(?:\x07|\x1b\\|\x9c)"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n\r]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
 _NEWLINES = re.compile(r"\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
@@ -40,12 +41,17 @@ def clean(text: str) -> str:
     """Return `text` without keys, control characters and hidden characters."""
     if _SUSPECT.search(text):
         text = _paired(text)
-        text = _ESCAPES.sub("", text)
+        text = without_escapes(text)
         text = _NEWLINES.sub("\n", text)
         text = _HIDDEN.sub("", text)
         text = _REORDERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # Last, because a key may have been cut in two by a character that shows nothing.
     return redact(text)
+
+
+def without_escapes(text: str) -> str:
+    """Return `text` without the escape sequences of terminals."""
+    return _ESCAPES.sub("", text)
 
 
 def settled(text: str) -> str:

@@ -132,9 +132,9 @@ class Desk:
         """Begin a conversation with the notebook's settings, or go on with a recorded one."""
         try:
             return self._begun(name, journal, record)
-        except BaseException:
+        except BaseException:  # the shell keeps the error: nobody could resume it otherwise
             if journal is not None:
-                journal.close()  # the shell keeps the error: nobody could resume it otherwise
+                journal.close()
             raise
 
     def _begun(self, name: str, journal: Journal | None, record: SessionRecord | None) -> Session:

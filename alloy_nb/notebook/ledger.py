@@ -12,7 +12,7 @@ from typing import Any
 
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
-from alloy_nb.markup.plain import one_line
+from alloy_nb.markup.alongside import beginning
 from alloy_nb.notebook.drawing.status import dollars
 from alloy_nb.usage import Cost, Usage
 
@@ -95,7 +95,7 @@ def _of(session: Session) -> list[Entry]:
             Entry(
                 session=session.name,
                 turn=number,
-                asked=_asked(node.preview),
+                asked=beginning(node.preview, _LINE),
                 model=node.model,
                 status=node.status,
                 usage=node.usage,
@@ -109,7 +109,7 @@ def _of(session: Session) -> list[Entry]:
         Entry(
             session=session.name,
             turn=number,
-            asked=_asked(result.messages[0].text if result.messages else ""),
+            asked=beginning(result.messages[0].text if result.messages else "", _LINE),
             model=next((m.origin.model for m in reversed(result.messages) if m.origin), ""),
             status=result.status.value,
             usage=result.usage,
@@ -118,7 +118,3 @@ def _of(session: Session) -> list[Entry]:
         )
         for number, result in enumerate(session.results, 1)
     ]
-
-
-def _asked(prompt: str) -> str:
-    return one_line(prompt.partition("<reference name=")[0], _LINE)

@@ -7,15 +7,17 @@ character. ``--`` ends the flags, for prompts that begin like one or with the na
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from keyword import iskeyword
 from typing import Any
 
 from IPython.core.error import UsageError
 
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
 
-__all__ = ["Words", "parse"]
+__all__ = ["Words", "parse", "variable_of"]
 
 
 _BY_NAME = {name: flag for flag in FLAGS for name in flag.names}
@@ -59,6 +61,18 @@ def parse(line: str, *, cell: str | None = None) -> Words:
         return _command(_COMMANDS[first[0]], rest[first.end() :], flags)
     _check_prompt(flags)
     return Words(flags, prompt=rest)
+
+
+def variable_of(flags: Mapping[str, Any]) -> str | None:
+    """Return the variable that a result is to go into, where there is one.
+
+    Raises:
+        UsageError: What stands after ``-o`` is no name.
+    """
+    output: str | None = flags.get("output")
+    if output is not None and (not output.isidentifier() or iskeyword(output)):
+        raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
+    return output
 
 
 def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:

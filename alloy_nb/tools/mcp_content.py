@@ -22,6 +22,7 @@ from typing import Any
 
 from alloy_nb.engine.calls.approval import escaped
 from alloy_nb.engine.calls.tool import ToolOutput
+from alloy_nb.markup.plain import without_escapes
 from alloy_nb.messages import Document, Image
 from alloy_nb.providers.wire_json import well_formed
 
@@ -46,11 +47,6 @@ _MOST_PARTS = 200
 _MOST_IMAGES = 20
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
-_ESCAPES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # OSC, DCS
-    r"|\x1b[ -/]*[0-~]?"
-)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
@@ -118,7 +114,7 @@ def visible(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return a text without escape sequences and control characters, but for line ends and tabs."""
-    text = _ESCAPES.sub("", well_formed(text)).replace("\r\n", "\n").replace("\r", "\n")
+    text = without_escapes(well_formed(text)).replace("\r\n", "\n").replace("\r", "\n")
     return _CONTROLS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""A page opened from disk in a real Chromium: what it asks for, and what its console says."""
+"""A page opened from disk in a real Chromium: what it asks for, says and looks like."""
 
 from __future__ import annotations
 
@@ -12,7 +12,30 @@ from playwright.sync_api import Page, Route, sync_playwright
 
 from tests.browser.lab import CHROMIUM_FLAGS
 
-__all__ = ["Opened", "opened"]
+__all__ = ["CONTRAST", "Opened", "opened"]
+
+# The least contrast of any text below an element with what is behind it (WCAG 2.1, 1.4.3).
+CONTRAST = """(root) => {
+    const light = (rgb) => {
+        const part = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+        const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => part(v / 255));
+        return .2126 * r + .7152 * g + .0722 * b;
+    };
+    const ground = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = getComputedStyle(node).backgroundColor;
+            if (/^rgb\\(/.test(colour)) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    let least = 21;
+    for (const node of root.querySelectorAll("*")) {
+        if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
+        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
+    }
+    return least;
+}"""
 
 
 @dataclass

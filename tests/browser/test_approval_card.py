@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.pages import CONTRAST
 from tests.servers.sse import Server, loop
 from tests.servers.wire import Call, Say
 
@@ -264,29 +265,6 @@ def test_the_stop_button_denies_and_ends_the_turn(ask):
     assert len(asked.server.requests) == 1
 
 
-_CONTRAST = """(card) => {
-    const light = (rgb) => {
-        const part = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-        const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => part(v / 255));
-        return .2126 * r + .7152 * g + .0722 * b;
-    };
-    const ground = (node) => {
-        for (; node; node = node.parentElement) {
-            const colour = getComputedStyle(node).backgroundColor;
-            if (/^rgb\\(/.test(colour)) return colour;
-        }
-        return "rgb(255, 255, 255)";
-    };
-    let least = 21;
-    for (const node of card.querySelectorAll("*")) {
-        if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-        const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
-        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
-    }
-    return least;
-}"""
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("kind", ["code", "diff"])
 def test_it_can_be_read_in_both_themes(ask, lab, theme, kind, tmp_path):
@@ -299,12 +277,12 @@ def test_it_can_be_read_in_both_themes(ask, lab, theme, kind, tmp_path):
         expect(asked.card.locator(".alloy-ask-removed")).to_have_text("-line 12")
         expect(asked.card.locator(".alloy-ask-added")).to_have_text("+line twelve")
     lab.set_theme(theme)
-    assert asked.card.evaluate(_CONTRAST) >= 4.5
+    assert asked.card.evaluate(CONTRAST) >= 4.5
     folder = Path(os.environ.get("ALLOY_SCREENSHOTS") or tmp_path)
     asked.notebook.screenshot(folder / f"approval-{kind}-{theme}.png", 1)
     if kind == "code":
         asked.button("Edit…").click()
-        assert asked.card.evaluate(_CONTRAST) >= 4.5
+        assert asked.card.evaluate(CONTRAST) >= 4.5
         asked.notebook.screenshot(folder / f"approval-edit-{theme}.png", 1)
         asked.button("Back").click()
     lab.set_theme("light")

@@ -8,33 +8,11 @@ from pathlib import Path
 import pytest
 
 from alloy_nb.engine import export
-from tests.browser.pages import opened
+from tests.browser.pages import CONTRAST, opened
 from tests.engine.test_export import HOSTILE, hostile_record
 from tests.engine.told import told_session
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-_CONTRAST = """() => {
-    const light = (rgb) => {
-        const part = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-        const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => part(v / 255));
-        return .2126 * r + .7152 * g + .0722 * b;
-    };
-    const ground = (node) => {
-        for (; node; node = node.parentElement) {
-            const colour = getComputedStyle(node).backgroundColor;
-            if (!/, 0\\)$/.test(colour)) return colour;
-        }
-        return "rgb(255, 255, 255)";
-    };
-    let least = 21;
-    for (const node of document.querySelectorAll("body *")) {
-        if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-        const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
-        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
-    }
-    return least;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +32,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_fits(chromium, page_file, schem
         for summary in page.locator("summary").all():
             summary.click()
         assert page.get_by_text("total 45").is_visible()
-        assert page.evaluate(_CONTRAST) >= 4.5
+        assert page.locator("body").evaluate(CONTRAST) >= 4.5
         assert (found.requests, found.errors) == ([], [])
 
 

@@ -236,6 +236,39 @@ def test_fifty_interrupts_in_a_row(asking, record_property):
     assert max(closes) < 2
 
 
+BESIDE = 9
+SLEEPS = "import time\ndisplay({'text/plain': 'word05'}, raw=True)\ntime.sleep(60)"
+
+
+def test_an_interrupt_of_an_answer_takes_effect_as_soon_as_one_of_a_cell_that_sleeps(
+    asking, record_property
+):
+    """What this machine needs for any interrupt is taken off: it may be busy with other things."""
+    bare, replies = [], []
+    with Server(otherwise=long_or_short) as server:
+        asking.use(server)
+        for number in range(BESIDE):
+            stopped: list[float] = []
+            slept = asking.kernel.run(
+                SLEEPS, on_message=stop_when(asking.kernel, "word05", stopped)
+            )
+            assert slept.reply["ename"] == "KeyboardInterrupt"
+            bare.append(slept.replied_at - stopped[0])
+            stop = stop_when(asking.kernel, "word05", stopped)
+            run = asking.ask(f"long {number}", "-o kept", on_message=stop)
+            assert_quiet(run)
+            replies.append(run.replied_at - stopped[1])
+            assert asking.evaluate("'word05' in kept.text") is True
+            assert asking.ask("short").ok
+            following = server.requests[-1]
+            check(following.json, following.path)
+            assert "word05" in str(following.json["messages"][-2])
+    for name, times in (("a cell that sleeps", bare), ("an answer", replies)):
+        record_property(name, _figures(times))
+        print(f"\n{name}, reply after the interrupt: {_figures(times)}")
+    assert statistics.median(replies) <= statistics.median(bare) + 0.3
+
+
 def _figures(seconds):
     ms = sorted(1000 * second for second in seconds)
     at = [ms[0], statistics.median(ms), ms[int(0.95 * len(ms))], ms[-1]]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alloy_nb.notebook.kernel import copies, namespace
+from alloy_nb.notebook.kernel import copies, functions, namespace
 from alloy_nb.notebook.kernel.copies import MISSING, Room, copied, differs
 from alloy_nb.notebook.kernel.mutation import touched
 from alloy_nb.notebook.kernel.namespace import Names, told
@@ -76,6 +76,92 @@ def table(rows=1000):
 def test_a_change_is_told_with_its_name_and_sizes(code, line):
     book = Notebook(df=table(), items=[1, {"k": {2}}], array=np.zeros(4), n=1)
     assert book.turn(code) == line
+
+
+SAME = [
+    "def f(x, y=[1], *, z=None):\n    'Doc.'\n    return [x + n for n in y]",
+    "def f(x: int) -> str: return lambda: (x, 0.0, frozenset({1}))",
+    "f = lambda x: x in {1, 2}",
+    "async def f():\n    try:\n        await g()\n    except OSError:\n        pass",
+]
+OTHER = [
+    ("def f(): return 1", "def f(): return 2"),
+    ("def f(): return 1", "def f(): return 1.0"),
+    ("def f(): return 1", "def f(): return True"),
+    ("def f(): return 0.0", "def f(): return -0.0"),
+    ("def f(): return g", "def f(): return h"),
+    ("def f(): return g() + h()", "def f(): return h() + g()"),
+    ("def f(x=1): pass", "def f(x=2): pass"),
+    ("def f(x=[1]): pass", "def f(x=[1]): pass\nf.__defaults__[0].append(2)"),
+    ("def f(*, x=1): pass", "def f(*, x=1.0): pass"),
+    ("def f(x): pass", "def f(x, /): pass"),
+    ("def f(x): pass", "def f(y): pass"),
+    ("def f(x): pass", "def f(x: int): pass"),
+    ("def f(x: int): pass", "def f(x: str): pass"),
+    ("def f(): 'One.'", "def f(): 'Two.'"),
+    ("def f(): return lambda: 1", "def f(): return lambda: 2"),
+    ("def f(): return x in {1, 2}", "def f(): return x in {1, 3}"),
+    ("def f(): pass", "def f(): pass\nf.calls = 0"),
+    ("def f(): pass", "def f(): yield"),
+    ("def f(): return 1", "f = (lambda a: lambda: a)(1)"),
+    ("def f(): pass", "class f: pass"),
+]
+
+
+@pytest.mark.parametrize("code", SAME)
+def test_a_function_that_is_defined_again_as_it_was_is_no_news(code):
+    notebook = Notebook()
+    notebook.turn(code)
+    assert notebook.turn(f"import math\n\n\n{code}") == ""
+
+
+@pytest.mark.parametrize(("before", "now"), OTHER)
+def test_a_function_that_is_defined_otherwise_is_told(before, now):
+    notebook = Notebook()
+    notebook.turn(before)
+    assert notebook.turn(now).startswith("~ f ")
+
+
+def test_a_function_that_was_called_is_still_the_same():
+    """CPython writes faster instructions into code that runs; that is no change."""
+    code = "def f(n):\n    return sum(k * 2 for k in range(n))"
+    notebook = Notebook()
+    notebook.turn(code, "for _ in range(100): f(100)")
+    assert notebook.turn(code) == ""
+
+
+def test_a_constant_of_a_function_is_not_asked_what_it_is():
+    asked = []
+
+    class Odd:
+        def __repr__(self):
+            asked.append("repr")
+            return "x"
+
+        def __eq__(self, other):
+            asked.append("eq")
+            return True
+
+        __hash__ = None
+
+    def f():
+        return 1
+
+    def odd():
+        made = types.FunctionType(f.__code__.replace(co_consts=(None, Odd())), globals())
+        made.__defaults__ = (Odd(),)
+        return made
+
+    assert functions.is_other_function(odd(), odd())
+    assert not asked
+
+
+def test_functions_in_functions_without_an_end_are_others():
+    code = compile("pass", "a", "exec")
+    for _ in range(5000):
+        code = code.replace(co_consts=(code,))
+    made = [types.FunctionType(code.replace(co_firstlineno=n), globals()) for n in (1, 2)]
+    assert functions.is_other_function(*made)
 
 
 def test_no_value_is_told():

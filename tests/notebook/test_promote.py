@@ -164,7 +164,18 @@ def test_the_needed_names_the_prompt_and_what_was_said_stand_in_comments():
     step = Step("df.sum()", "3", said="I add it up.")
     made = promoted([step], title="From turn 1", prompt=[Said("How much?\nAll of @df")])
     assert made.cell().startswith("# From turn 1\n# Asked: How much? All of @df\n# Needs: df\n")
-    assert "# 1. I add it up.\ndf.sum()" in made.cell()
+    assert "\n\n# I add it up.\ndf.sum()" in made.cell()
+
+
+def test_steps_are_numbered_with_what_was_said_before_each():
+    made = promoted([Step("a = 1", "", said="First."), Step("a + 1", "2")])
+    assert "# 1. First.\na = 1\n\n# 2.\na + 1" in made.cell()
+
+
+@pytest.mark.parametrize("form", ["cell", "script", "notebook"])
+@pytest.mark.parametrize("said", ["", "I set it."])
+def test_the_only_step_has_no_number(form, said):
+    assert "# 1." not in getattr(promoted([Step("x = 1", "", said=said)]), form)()
 
 
 def test_a_comment_cannot_break_into_code():
@@ -461,7 +472,7 @@ def test_promote_to_a_notebook_writes_one(cell, ask, tmp_path):
     ask("6 * 7")
     assert cell(f"%alloy promote {tmp_path / 'made.ipynb'}").ok
     cells = json.loads((tmp_path / "made.ipynb").read_text())["cells"]
-    assert cells[-1]["source"] == "# 1.\n6 * 7"
+    assert cells[-1]["source"] == "6 * 7"
 
 
 def test_code_that_reaches_out_is_run_again_only_when_asked(cell, ask, tmp_path):

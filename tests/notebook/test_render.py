@@ -401,6 +401,19 @@ def test_text_behind_an_escape_sequence_stays_legible() -> None:
     assert clean("\x1b[31mred\x1b[0m\r\nnext") == "red\nnext"
 
 
+@pytest.mark.parametrize("opened", ["\x1b]0;", "\x9d0;", "\x1bP", "\x90", "\x1b_", "\x1b["])
+def test_an_escape_sequence_without_an_end_hides_no_line(opened):
+    assert clean(f"{opened}\none\ntwo").endswith("\none\ntwo")
+
+
+@pytest.mark.parametrize("opened", ["\x1b]", "\x9d", "\x90", "\x1b[", "\x9b", "\x1b", "\x1b[0;"])
+def test_escape_sequences_without_an_end_cost_no_more_than_their_length(opened):
+    # Read again from each beginning, this would take minutes.
+    began = time.process_time()
+    assert len(clean(opened * 100_000)) <= 200_000
+    assert time.process_time() - began < 10
+
+
 def test_half_a_surrogate_pair_is_replaced() -> None:
     assert clean("a\ud83d") == "a\ufffd"
 

@@ -3,6 +3,7 @@
 import pytest
 from IPython.core.error import UsageError
 
+from alloy_nb.engine.sessions.session import Session
 from tests.engine.scripted import Scripted, calls, says
 from tests.notebook.test_magics import magics
 
@@ -48,6 +49,41 @@ def test_retry_keeps_what_its_prompt_refers_to_up_to_date(shell, asked):
     asked_last = session.messages[-2].text
     assert asked_last.count("<reference") == 1
     assert "length 3" in asked_last
+
+
+@pytest.fixture
+def resumed(shell, cell, tmp_path, monkeypatch):
+    """A conversation of another kernel, with a turn since, to which a note on that went along."""
+    monkeypatch.chdir(tmp_path)
+    with Session(provider="demo", journal=tmp_path) as earlier:
+        earlier.chat("What is 6 * 7?")
+    cell("%config Alloy.journal = 'on'\n%alloy approve all")
+    assert cell("%alloy resume").ok
+    assert cell("%alloy What is 2 * 3?").ok
+    session = magics(shell).session()
+    assert "<kernel>" in prompts(session)[-1].text
+    return session, cell
+
+
+def prompts(session):
+    turns = session.export_session().turns
+    return [session.messages[turn.first] for turn in turns]
+
+
+def test_after_a_resume_retry_asks_what_was_typed(resumed):
+    session, cell = resumed
+    assert cell("%alloy retry").ok
+    assert [prompt.content[0].text for prompt in prompts(session)] == [
+        "What is 6 * 7?",
+        "What is 2 * 3?",
+    ]
+
+
+def test_after_a_resume_edit_offers_what_was_typed(resumed):
+    _, cell = resumed
+    ran = cell("%alloy edit 2")
+    assert "%%alloy --at 2\nWhat is 2 * 3?" in ran.text
+    assert "<kernel>" not in ran.text
 
 
 def test_before_the_first_turn_there_is_nothing_to_retry(cell):

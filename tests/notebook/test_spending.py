@@ -1,5 +1,7 @@
 """``%alloy cost`` and ``timeline``: as tables, figures and a DataFrame."""
 
+import base64
+
 import pytest
 from IPython.core.error import UsageError
 
@@ -137,9 +139,20 @@ def test_the_frame_can_go_into_a_variable(shell, session, cell):
     assert len(shell.user_ns["spent"]) == 2
 
 
+@pytest.mark.parametrize("name", ["class", "a.b", "2"])
+def test_a_word_that_can_be_no_variable_is_refused_before_anything_is_kept(
+    shell, session, cell, name
+):
+    pytest.importorskip("pandas")
+    assert f"-o {name}: " in refused(cell(f"%alloy cost --df -o {name}"))
+    assert name not in shell.user_ns
+
+
 def test_the_costs_are_drawn_with_words_beside_them(session, cell):
     pytest.importorskip("matplotlib")
     ran = cell("%alloy cost --plot")
+    png = base64.b64decode(ran.displays[0].data["image/png"], validate=True)
+    assert png.startswith(b"\x89PNG")
     assert [set(display.data) for display in ran.displays] == [{"image/png", "text/plain"}]
     assert ran.displays[0].data["text/plain"].startswith("2 turns: ")
 

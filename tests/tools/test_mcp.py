@@ -444,6 +444,10 @@ def test_escape_sequences_go_with_all_of_their_letters(text):
     assert plain(text) == "red"
 
 
+def test_an_escape_sequence_without_an_end_hides_nothing_of_a_result():
+    assert plain("\x1b]0;title\nwhat was found").endswith("\nwhat was found")
+
+
 @given(st.text(), st.text())
 def test_a_definition_that_changed_has_another_digest(one, other):
     digests = [definition_of("f", text, {"type": "object"}).digest for text in (one, other)]

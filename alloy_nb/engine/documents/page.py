@@ -20,6 +20,7 @@ from alloy_nb.engine.documents.story import (
     Turn,
     Used,
 )
+from alloy_nb.markup.alongside import typed
 from alloy_nb.markup.markdown import Document
 from alloy_nb.markup.marks import plain_marks
 from alloy_nb.markup.pictures import described, embedded
@@ -30,7 +31,6 @@ __all__ = ["POLICY", "tell"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-_ALONG = '\n\n<reference name="'
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9d9e0;
   --paper: #ffffff; --tint: #f4f5f7; --link: #0b5cad; --warn: #8a4b00; --bad: #b3261e; }
@@ -124,10 +124,11 @@ def _prompt(turn: Turn) -> Iterable[str]:
     for part in turn.prompt:
         if isinstance(part, Said):
             # What @name stands for was sent along; it is set apart, as it is no words of a person.
-            said, sign, along = redact(plain_marks(part.text)).strip().partition(_ALONG)
+            text = redact(plain_marks(part.text)).strip()
+            said = typed(text)
             yield f'<span class="words">{escape(said)}</span>'
-            if along:
-                yield f'<span class="words">{escape(sign.lstrip() + along)}</span>'
+            if along := text[len(said) :].lstrip():
+                yield f'<span class="words">{escape(along)}</span>'
     yield "</h2>"
     yield from (_part(part, {}) for part in turn.prompt if not isinstance(part, Said))
 

@@ -230,7 +230,7 @@ class Database:
             schema.migrate(connection)
             if not schema.has_words(connection):
                 raise schema.Unfit(is_newer=True)  # made by a Python that can search, unlike this
-        except BaseException:
+        except BaseException:  # an open file would keep its locks until it is collected
             connection.close()
             raise
         self._identity, self._size = _identity(self.path), 0
@@ -338,7 +338,7 @@ def run(connection: sqlite3.Connection, statements: Iterable[Statement]) -> None
         for text, values in statements:
             connection.execute(text, values)
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # an interrupt too: the next statement must not join this transaction
         with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back itself
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

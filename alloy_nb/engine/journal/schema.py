@@ -174,7 +174,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={VERSION}")
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # half a migration must not stay open, whatever interrupted it
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

@@ -34,7 +34,7 @@ class Store:
     """The journal's file beside a notebook, ``.alloy/sessions.db``; made with the first turn.
 
     Example:
-        >>> store = Store("/tmp/analysis")
+        >>> store = Store("analysis")
         >>> journal = store.new("main")
         >>> turn = journal.begin(user("What is in the table?"))
 
@@ -185,7 +185,7 @@ class Store:
         journal = Journal(self._database, identity, is_reader=is_reader)
         try:
             journal._resume()
-        except BaseException:
+        except BaseException:  # no claim is left on a session that nobody holds
             journal.close()
             raise
         return self._kept(journal)

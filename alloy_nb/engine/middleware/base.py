@@ -174,7 +174,7 @@ async def _told(layers: Sequence[Middleware], core: RunNext, run: Run) -> Result
         result = await core(run)
     except (Halted, BudgetExceeded):
         raise  # these are ends, not errors
-    except Exception as error:
+    except Exception as error:  # whatever it is, the middleware is told, and it goes on
         await _tell_error(layers, error, context)
         raise
     if result.status is RunStatus.COMPLETED:
@@ -222,7 +222,7 @@ async def _logged(core: ModelNext, request: ModelRequest) -> AsyncIterator[Model
                 case Stopped():
                     outcome = event.reason.value
             yield event
-    except BaseException as error:
+    except BaseException as error:  # the line says how each request ended, a stopped one too
         outcome = type(error).__name__
         raise
     finally:

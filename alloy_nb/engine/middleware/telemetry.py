@@ -179,7 +179,7 @@ class Telemetry(Middleware):
                 seen.take(event)
                 yield event
                 event = await anext(events, None)
-        except BaseException as error:
+        except BaseException as error:  # a request that was stopped is told as one that failed
             self._fail(span, error, failure)
             raise
         finally:
@@ -235,7 +235,7 @@ class Telemetry(Middleware):
         ) as span:
             try:
                 yield span, failure
-            except BaseException as error:
+            except BaseException as error:  # a run that was stopped is told as one that failed
                 self._fail(span, error, failure)
                 raise
 

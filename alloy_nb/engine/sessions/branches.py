@@ -36,8 +36,8 @@ def resumed(make: Callable[..., T], folder: Path | str, *, which: str | None, **
     journal = Store(folder).resume(which)
     try:
         return make(journal=journal, **{"name": journal.name, **settings})
-    except BaseException:
-        journal.close()  # the error may be kept, and what it refers to: nobody could resume it
+    except BaseException:  # the error may be kept, and what it refers to: nobody could resume it
+        journal.close()
         raise
 
 

@@ -90,7 +90,7 @@ def start(
     try:
         # Where nothing was said before, there is nothing that the note would be about.
         run = _started(history, agent, cue.with_note(said) if history.messages else said)
-    except BaseException:
+    except BaseException:  # while a turn is open, no other can begin
         turn.finish((), status="error")
         raise
     return _noted(run, replaced, switched), Keeper(turn, run)

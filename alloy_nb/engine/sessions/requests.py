@@ -18,7 +18,6 @@ from alloy_nb.engine.agent import Prompt
 from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.engine.sessions.turns import Place, Turns
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
-from alloy_nb.usage import Cost, Usage
 
 if TYPE_CHECKING:
     from alloy_nb.engine.sessions.session import Session
@@ -205,27 +204,12 @@ class Inbox:
 
 def failed(error: AlloyError) -> Result:
     """Return the outcome of a turn that could not begin."""
-    return _nothing(RunStatus.ERROR, error)
+    return Result.unanswered(RunStatus.ERROR, str(error), exception=error)
 
 
 def cancelled(reason: str) -> Result:
     """Return the outcome of a turn that was cancelled before it began."""
-    return _nothing(RunStatus.CANCELLED, SessionError(reason))
-
-
-def _nothing(status: RunStatus, error: AlloyError) -> Result:
-    return Result(
-        text="",
-        thinking="",
-        messages=[],
-        usage=Usage(),
-        cost=Cost(),
-        tool_calls=[],
-        status=status,
-        turns=0,
-        error=str(error),
-        exception=error,
-    )
+    return Result.unanswered(RunStatus.CANCELLED, reason, exception=SessionError(reason))
 
 
 def send_message(

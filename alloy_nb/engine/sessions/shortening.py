@@ -43,7 +43,8 @@ async def shorten(agent: Agent, history: History, focus: str = "") -> Shortened:
         AlloyError: A limit of cost is reached, or a middleware stops it.
     """
     talk = Conversation(history.messages, history.view, history.memory)
-    talk.measured.fix((agent.tools, agent.instructions, None), agent.instructions, agent.tool_specs)
+    told = agent.instructions
+    talk.measured.fix((agent.tools, told, None), told, agent.tool_specs)
     before = talk.measured.tokens
     spending = Spending(agent.budget, agent.unknown_price)
     sent = sum(sizes_of(talk.sent, talk.measured.ratio))

@@ -235,7 +235,7 @@ class Compactor:
             async for event in stream:
                 builder.feed(event)
             reply = builder.done()
-        except BaseException as error:
+        except BaseException as error:  # what was sent is paid for, however it ended
             spending.settle_failed(
                 reserved,
                 provider,

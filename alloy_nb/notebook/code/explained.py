@@ -8,6 +8,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
+from alloy_nb.markup.alongside import reference
 from alloy_nb.markup.plain import middle_cut
 from alloy_nb.notebook.code.failure import stored_failure
 from alloy_nb.notebook.inputs.dial import Dial
@@ -29,10 +30,10 @@ def cell_of(shell: Any, number: int, dial: Dial) -> str:
     if not 0 < number < len(typed):
         raise UsageError(f"There is no In[{number}]: cells 1 to {len(typed) - 1} have run.")
     source = raw[number] if number < len(raw) else typed[number]
-    parts = [_reference(f"In[{number}]", middle_cut(dial.source(str(source)), _MOST_CHARACTERS))]
+    parts = [reference(f"In[{number}]", middle_cut(dial.source(str(source)), _MOST_CHARACTERS))]
     came = "\n".join(part for part in _came_of(shell, number, dial) if part and part.strip())
     if came:
-        parts.append(_reference(f"Out[{number}]", middle_cut(came, _MOST_CHARACTERS)))
+        parts.append(reference(f"Out[{number}]", middle_cut(came, _MOST_CHARACTERS)))
     return "\n\n".join(parts)
 
 
@@ -41,7 +42,7 @@ def object_of(name: str, value: Any, dial: Dial) -> str:
     lines = [dial.described(name, value)]
     if dial.level != "names" and (callable(value) or inspect.ismodule(value)):
         lines += [part for part in _of_code(value, dial) if part]
-    return _reference(name, "\n".join(lines))
+    return reference(name, "\n".join(lines))
 
 
 def _of_code(value: Any, dial: Dial) -> Iterator[str]:
@@ -107,7 +108,3 @@ def _came_of(shell: Any, number: int, dial: Dial) -> Iterator[str | None]:
 def _text_of(bundle: Any) -> str:
     found = bundle.get("stream") or bundle.get("text/plain") or ""
     return "".join(map(str, found)) if isinstance(found, list) else str(found)
-
-
-def _reference(name: str, text: str) -> str:
-    return f'<reference name="{name}">\n{text}\n</reference>'

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any, Protocol
 
+from alloy_nb.markup.alongside import reference
 from alloy_nb.markup.plain import clean, middle_cut
 
 __all__ = ["Failure", "Telling", "last_failure", "stored_failure", "told"]
@@ -101,26 +102,22 @@ def stored_failure(shell: Any, number: int) -> Failure | None:
 def told(failure: Failure, dial: Telling) -> str:
     """Return what a model is told of it, as references of a prompt."""
     error = dial.failed(failure.error, failure.traceback, failure.source)
-    parts = [_reference("@error", error)]
+    parts = [reference("@error", error)]
     if failure.source.strip():
         name = f"In[{failure.cell}]" if failure.cell is not None else "@source"
         parts.append(
-            _reference(name, middle_cut(dial.source(failure.source.rstrip()), _MOST_CHARACTERS))
+            reference(name, middle_cut(dial.source(failure.source.rstrip()), _MOST_CHARACTERS))
         )
     if failure.called.strip():
         parts.append(
-            _reference(
+            reference(
                 "@the code that it called", middle_cut(failure.called.rstrip(), _MOST_CHARACTERS)
             )
         )
     described = [dial.described(name, value) for name, value in failure.names.items()]
     if any(described):
-        parts.append(_reference("@names where it failed", "\n".join(filter(None, described))))
+        parts.append(reference("@names where it failed", "\n".join(filter(None, described))))
     return "\n\n".join(parts)
-
-
-def _reference(name: str, text: str) -> str:
-    return f'<reference name="{name}">\n{text}\n</reference>'
 
 
 # --- where it failed ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from typing import Any
 from alloy_nb.engine.documents.cells import runnable
 from alloy_nb.engine.documents.story import Noted, Part, Said, Turn, Used
 from alloy_nb.errors import ConfigError
+from alloy_nb.markup.alongside import beginning
 from alloy_nb.markup.markdown import MARK
 from alloy_nb.markup.plain import one_line
 from alloy_nb.notebook.code.names import bound, loaded, needed, parsed
@@ -87,7 +88,7 @@ class Promoted:
         """Return one cell, in which each step shows what it showed."""
         last = len(self.steps) - 1
         bodies = [
-            _commented(step, number, _showing(step, "display") if number < last else step.code)
+            self._commented(number, _showing(step, "display") if number < last else step.code)
             for number, step in enumerate(self.steps)
         ]
         return "\n\n".join([*self._head(), *bodies]).rstrip() + "\n"
@@ -104,7 +105,7 @@ class Promoted:
                 "promote it to a cell or a FILE.ipynb."
             )
         bodies = [
-            _commented(step, number, _showing(step, "print"))
+            self._commented(number, _showing(step, "print"))
             for number, step in enumerate(self.steps)
         ]
         return "\n\n".join([*self._head(), *bodies]).rstrip() + "\n"
@@ -112,7 +113,7 @@ class Promoted:
     def notebook(self) -> str:
         """Return a notebook (nbformat 4.5), a cell for each step."""
         sources = ["\n\n".join(self._head())]
-        sources += [_commented(step, n, step.code) for n, step in enumerate(self.steps)]
+        sources += [self._commented(n, step.code) for n, step in enumerate(self.steps)]
         cells: list[dict[str, Any]] = [
             {
                 "cell_type": "code",
@@ -139,6 +140,12 @@ class Promoted:
         lines += [f"# Needs: {', '.join(self.inputs)}"] if self.inputs else []
         head = ["\n".join(lines)] if lines else []
         return [*head, "\n".join(self.imports)] if self.imports else head
+
+    def _commented(self, index: int, code: str) -> str:
+        """Return code below what was said before it; a step among others has a number as well."""
+        number = f"{index + 1}." if len(self.steps) > 1 else ""
+        words = " ".join(filter(None, [number, _line_of([self.steps[index].said])]))
+        return f"# {words}\n{code}" if words else code
 
 
 def steps_of(turn: Turn) -> list[Step]:
@@ -325,15 +332,9 @@ def _future_first(imports: Iterable[str]) -> list[str]:
 # --- text ---------------------------------------------------------------------------------------
 
 
-def _commented(step: Step, number: int, code: str) -> str:
-    said = _line_of([step.said])
-    return f"# {number + 1}. {said}\n{code}" if said else f"# {number + 1}.\n{code}"
-
-
 def _line_of(texts: Iterable[str]) -> str:
     """Return the beginning of texts as one line, without references and marks of sources."""
-    text = " ".join(each.partition("<reference name=")[0] for each in texts)
-    return one_line(text.replace(MARK, ""), _LINE)
+    return one_line(" ".join(beginning(each.replace(MARK, ""), _LINE) for each in texts), _LINE)
 
 
 def _showing(step: Step, call: str) -> str:

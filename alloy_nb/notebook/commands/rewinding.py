@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
+from alloy_nb.markup.alongside import typed
+from alloy_nb.messages import Text
 from alloy_nb.notebook.code.next_cell import offer
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.turns.prompts import answered
@@ -94,8 +96,10 @@ def _prompt_of(session: Session, turn: int) -> str:
         )
     chosen = record.turns[turn - 1 if turn > 0 else turn]
     said = record.messages[chosen.first : chosen.first + chosen.count]
-    text = said[0].text if said and said[0].role == "user" else ""
-    typed = text.partition("\n\n<reference name=")[0].strip()
-    if not typed:
+    blocks = said[0].content if said and said[0].role == "user" else ()
+    # The blocks after it are pictures, and what the notebook says by itself.
+    first = next((block.text for block in blocks if isinstance(block, Text)), "")
+    prompt = typed(first).strip()
+    if not prompt:
         raise UsageError(f"Turn {turn} began with no prompt of yours.")
-    return typed
+    return prompt

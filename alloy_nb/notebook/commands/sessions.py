@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +10,7 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.journal import Node
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import SessionError
-from alloy_nb.markup.plain import one_line
+from alloy_nb.markup.alongside import beginning
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing import status
 from alloy_nb.notebook.words import Words
@@ -19,7 +18,7 @@ from alloy_nb.notebook.words import Words
 __all__ = ["commands"]
 
 _LINE = 60
-_ALONG = re.compile(r"<reference name=|<kernel>")
+_SNIPPET = 200
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -60,7 +59,7 @@ class _SessionWords:
         session = self._session(words)
         before = self._branches(session)
         undone = session.undo()
-        asked = _asked(undone.prompt.text) if undone.prompt else "a summary"
+        asked = beginning(undone.prompt.text, _LINE) if undone.prompt else "a summary"
         left = sorted(self._branches(session) - before)
         where = f"%alloy use {_word(left[0])} goes back to it" if left else "%alloy tree shows it"
         kept = f" It is kept: {where}." if session.journal is not None else ""
@@ -113,7 +112,7 @@ class _SessionWords:
                 [
                     *(f"{mark}{info.name}", info.id[:8], info.notebook, str(info.turns)),
                     *(_when(info.updated), info.model, status.dollars(info.cost)),
-                    _asked(info.preview),
+                    beginning(info.preview, _LINE),
                 ]
             )
         if len(rows) == 1:
@@ -131,7 +130,8 @@ class _SessionWords:
             return
         rows = [["session", "id", "when", "what was said"]]
         rows += [
-            [hit.name, hit.session[:8], _when(hit.began), _asked(hit.snippet, 200)] for hit in found
+            [hit.name, hit.session[:8], _when(hit.began), beginning(hit.snippet, _SNIPPET)]
+            for hit in found
         ]
         status.show(rows)
 
@@ -214,11 +214,6 @@ class _SessionWords:
         )
 
 
-def _asked(prompt: str, length: int = _LINE) -> str:
-    """Return the beginning of a prompt, without what goes along with it."""
-    return one_line(_ALONG.split(prompt, maxsplit=1)[0], length)
-
-
 def _word(name: str) -> str:
     """Return a name as it is written after %alloy."""
     return repr(name) if " " in name else name
@@ -245,7 +240,7 @@ def _tree(nodes: Sequence[Node]) -> list[list[str]]:
             [
                 "●" if node.is_current else "",
                 f"{numbers[node.id]}",
-                "· " * depth + _asked(node.preview),
+                "· " * depth + beginning(node.preview, _LINE),
                 *(node.model, node.status, status.dollars(node.cost)),
                 ", ".join(node.branches),
             ]

@@ -12,7 +12,7 @@ from alloy_nb.events import Event
 from alloy_nb.notebook import ledger, timeline
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing import charts, status
-from alloy_nb.notebook.words import Words
+from alloy_nb.notebook.words import Words, variable_of
 
 __all__ = ["commands"]
 
@@ -74,10 +74,8 @@ class _SpendingWords:
         return session.events_of(int(given) if given else -1)
 
     def _kept(self, words: Words, value: Any) -> Any:
-        output = words.flags.get("output")
+        output = variable_of(words.flags)
         if output is None:
             return value
-        if not output.isidentifier():
-            raise UsageError(f"-o {output}: this is no name.")
         self._desk.shell.user_ns[output] = value
         return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
+from alloy_nb.markup.alongside import beginning, referenced
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Message, Text, user
 from alloy_nb.notebook.desk import Desk
@@ -16,7 +16,6 @@ from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]
 
-_REFERENCE = re.compile(r'<reference name="([^"]{1,80})">.*?</reference>', re.S)
 _LINE = 60
 
 
@@ -144,11 +143,11 @@ def _table(rows: Sequence[tuple[str, str, int, str]], session: Session) -> list[
 
 def _asked(messages: Sequence[Message]) -> str:
     text = messages[0].text if messages else "(nothing came back)"
-    return one_line(text.partition("\n\n<reference name=")[0], _LINE)
+    return beginning(text, _LINE)
 
 
 def _chips(session: Session, messages: Sequence[Message]) -> list[str]:
     """Return each reference of a prompt with its size, such as ``@df 41``."""
     texts = [b.text for b in messages[0].content if isinstance(b, Text)] if messages else []
-    found = [match for text in texts for match in _REFERENCE.finditer(text)]
-    return [f"@{one_line(match[1], 40)} {session.tokens_of([user(match[0])])}" for match in found]
+    found = [one for text in texts for one in referenced(text)]
+    return [f"@{one_line(name, 40)} {session.tokens_of([user(block)])}" for name, block in found]

@@ -6,6 +6,7 @@ They are drawn without pyplot, so that no figure of the user's is touched and no
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -66,18 +67,9 @@ def publish(figure: Any, told: str) -> None:
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    data = {"image/png": buffer.getvalue(), "text/plain": told}
+    data = {"image/png": b64encode(buffer.getvalue()).decode(), "text/plain": told}
     metadata = {"image/png": {"alt": told}}
-    publish_display_data(data=_encoded(data), metadata=metadata)  # type: ignore[no-untyped-call]  # IPython's
-
-
-def _encoded(data: dict[str, Any]) -> dict[str, Any]:
-    from base64 import b64encode
-
-    return {
-        kind: b64encode(value).decode() if isinstance(value, bytes) else value
-        for kind, value in data.items()
-    }
+    publish_display_data(data=data, metadata=metadata)  # type: ignore[no-untyped-call]  # IPython's
 
 
 def _figure(label: str) -> tuple[Any, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 from collections.abc import Container, Iterable
 
+from alloy_nb.markup.alongside import kernel_note, referenced
 from alloy_nb.messages import Message, Text, ToolCall
 
 __all__ = ["gone", "note"]
 
-_REFERENCE = re.compile(r'<reference name="([A-Za-z_]\w*)">')
 _MOST = 40
 
 
@@ -21,7 +20,7 @@ def gone(messages: Iterable[Message], namespace: Container[str]) -> list[str]:
     for message in messages:
         for block in message.content:
             if isinstance(block, Text) and message.role == "user":
-                known.update(dict.fromkeys(_REFERENCE.findall(block.text)))
+                known.update(dict.fromkeys(filter(str.isidentifier, _referred(block.text))))
             elif isinstance(block, ToolCall) and block.name == "python":
                 known.update(dict.fromkeys(_names(block.input.get("code"))))
     return [name for name in known if name not in namespace and not hasattr(builtins, name)]
@@ -30,11 +29,14 @@ def gone(messages: Iterable[Message], namespace: Container[str]) -> list[str]:
 def note(names: list[str]) -> str:
     """Return what the model is told with the next prompt."""
     lost = f" These names are gone: {_listed(names)}." if names else ""
-    return (
-        "<kernel>\nThe Jupyter kernel is a new one since the conversation above: what code set "
-        f"there is not in memory any more.{lost} Make again what you need; do not assume that it "
-        "is there.\n</kernel>"
+    return kernel_note(
+        "The Jupyter kernel is a new one since the conversation above: what code set there is not "
+        f"in memory any more.{lost} Make again what you need; do not assume that it is there."
     )
+
+
+def _referred(text: str) -> Iterable[str]:
+    return (name for name, _ in referenced(text))
 
 
 def _listed(names: list[str]) -> str:

@@ -30,6 +30,7 @@ from IPython.core.error import UsageError
 from alloy_nb.engine.agent import Prompt
 from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
+from alloy_nb.markup.alongside import reference
 from alloy_nb.messages import Document, Image
 from alloy_nb.notebook.code import failure
 from alloy_nb.notebook.inputs.attached import attached
@@ -138,7 +139,7 @@ def resolve(
         found.setdefault(one.name, one)
     remarks.update(dict.fromkeys(one.remark for one in found.values() if one.remark))
     text = _LITERAL.sub(r"\1", prompt)
-    blocks = [_block(one) for one in found.values() if one.told]
+    blocks = [reference(one.name, one.told) for one in found.values() if one.told]
     return Resolved(
         "\n\n".join([text, *blocks]),
         tuple(found),
@@ -147,13 +148,6 @@ def resolve(
         tuple(remarks),
         {name: one.value for name, one in found.items()},
     )
-
-
-def _block(one: Found) -> str:
-    name = one.name.replace("\n", " ").replace('"', "'").replace("<", "‹")
-    # What is told cannot end its own block.
-    told = one.told.replace("</reference", "<\\/reference")
-    return f'<reference name="{name}">\n{told}\n</reference>'
 
 
 # --- what is written ------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ToolError
-from alloy_nb.markup.plain import one_line
+from alloy_nb.markup.alongside import beginning
 from alloy_nb.messages import Message
 from alloy_nb.notebook.cells import cells_of
 from alloy_nb.notebook.inputs.attached import attached
@@ -101,7 +101,8 @@ class Inputs:
             return
         place = len(result.messages) - 1
         turn = sum(map(_is_prompt, result.messages))
-        one = _Given(turn, _preview(prompt.text), marks, files, place, result.messages[-1])
+        asked = beginning(prompt.text, _PREVIEW)
+        one = _Given(turn, asked, marks, files, place, result.messages[-1])
         self._by_session.setdefault(session, []).append(one)
         _given[result] = one, self
 
@@ -266,7 +267,3 @@ def _how(before: _Mark, now: _Mark) -> str:
 
 def _shape(size: tuple[int, ...]) -> str:
     return " × ".join(f"{n:,}" for n in size)
-
-
-def _preview(text: str) -> str:
-    return one_line(text.partition("\n\n<reference")[0], _PREVIEW)

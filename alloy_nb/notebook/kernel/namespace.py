@@ -32,6 +32,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from alloy_nb.notebook.kernel.copies import MISSING, Room, copied, differs, put_back, size_of
+from alloy_nb.notebook.kernel.functions import is_other_function
 from alloy_nb.notebook.kernel.mutation import touched
 
 __all__ = ["Change", "Names", "Restored", "told"]
@@ -305,7 +306,12 @@ def _compared(held: Mapping[str, _Held], now: Mapping[str, Any]) -> dict[str, _K
 
 
 def _is_other(before: Any, now: Any) -> bool:
-    """Tell whether a new value is another one: an equal number or text is not worth a line."""
+    """Tell whether a new value is another one.
+
+    An equal number or text is not worth a line, nor a function that was defined again as it was.
+    """
+    if type(now) is types.FunctionType and type(before) is types.FunctionType:
+        return is_other_function(now, before)
     return differs(now, before) if type(now) in (int, float, str, bool, bytes, complex) else True
 
 

@@ -102,8 +102,7 @@ def _run(
             finally:
                 with contextlib.suppress(TimeIsUp):
                     Watch(_FIGURE_SECONDS).run(lambda: draw_figures(before))
-    except BaseException:
-        # The person stopped it, and has waited for what there was before that.
+    except BaseException:  # the person stopped it, and has waited for what there was before
         for text in captured.printed(_MOST_CHARACTERS):
             captured.say(text)
         for output in captured.outputs:

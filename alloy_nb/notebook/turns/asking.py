@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from keyword import iskeyword
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -37,7 +36,7 @@ from alloy_nb.notebook.inputs.references import Resolved
 from alloy_nb.notebook.turns.cell import run_cell
 from alloy_nb.notebook.turns.turn_settings import settings_of
 from alloy_nb.notebook.turns.typed import Typed, wanted
-from alloy_nb.notebook.words import Words
+from alloy_nb.notebook.words import Words, variable_of
 from alloy_nb.providers.base import Provider
 
 __all__ = [
@@ -94,7 +93,7 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     """
     flags = words.flags
     _check_together(flags)
-    output = _name(flags.get("output"))
+    output = variable_of(flags)
     session = desk.to_ask(flags.get("session"), replay=_replay(desk, flags) != "off")
     settings = settings_of(desk, flags, session.agent)
     typed = None
@@ -273,12 +272,6 @@ def _turn(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--at {text}: give the number of a turn; %alloy context lists them.")
     return int(text)
-
-
-def _name(output: str | None) -> str | None:
-    if output is not None and (not output.isidentifier() or iskeyword(output)):
-        raise UsageError(f"-o {output}: a result goes into a variable, and this is no name.")
-    return output
 
 
 # --- drawing and keeping ------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from alloy_nb.notebook.turns.asking import Asking, came_to, transcript_of, weigh
 from alloy_nb.notebook.turns.cell import run_cell
 from alloy_nb.notebook.turns.turn_settings import dollars, settings_of
 from alloy_nb.notebook.words import Words
-from alloy_nb.usage import Cost, Usage
+from alloy_nb.usage import Cost
 
 __all__ = ["Comparison", "compared", "models_of", "pick"]
 
@@ -56,7 +56,9 @@ class _Answer:
         if self.result is not None:
             return self.result
         kept = self.session.results
-        return kept[-1] if kept else _nothing("It was stopped before it answered.")
+        if kept:
+            return kept[-1]
+        return Result.unanswered(RunStatus.CANCELLED, "It was stopped before it answered.")
 
     @property
     def added(self) -> list[Message]:
@@ -299,7 +301,8 @@ async def _one(answer: _Answer, asking: Asking) -> None:
         text = str(failure)
         if not any(isinstance(s, NoticeSegment) and s.text == text for s in transcript.segments):
             transcript.failed(text)
-        answer.result = answer.result or _nothing(text, failure)
+        if answer.result is None:
+            answer.result = Result.unanswered(RunStatus.ERROR, text, exception=failure)
     finally:
         column.close()
 
@@ -311,21 +314,6 @@ def _told(error: Exception) -> str:
 def _title(asking: Asking) -> str:
     provider = asking.settings["provider"]
     return f"{provider.name}/{provider.model}"
-
-
-def _nothing(text: str, error: AlloyError | None = None) -> Result:
-    return Result(
-        text="",
-        thinking="",
-        messages=[],
-        usage=Usage(),
-        cost=Cost(),
-        tool_calls=[],
-        status=RunStatus.CANCELLED if error is None else RunStatus.ERROR,
-        turns=0,
-        error=text,
-        exception=error,
-    )
 
 
 def _row(model: str, result: Result) -> dict[str, Any]:

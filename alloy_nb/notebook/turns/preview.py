@@ -7,7 +7,6 @@ that the limit on cost reckons with; one that is not known is said to be unknown
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -19,6 +18,7 @@ from alloy_nb.engine.sessions.proposed import Proposed, proposed
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.errors import ConfigError
+from alloy_nb.markup.alongside import referenced
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import Document, Image, Message, Text, user
 from alloy_nb.notebook.desk import Desk
@@ -32,7 +32,6 @@ from alloy_nb.usage import Cost, Usage
 
 __all__ = ["preview"]
 
-_REFERENCE = re.compile(r'<reference name="([^"]{1,80})">.*?</reference>', re.S)
 # Under these names the wires send the limit of an answer.
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens")
 _A_THOUSAND = 1000
@@ -124,8 +123,8 @@ def _parts(session: Session, plan: Proposed) -> list[tuple[str, int]]:
 
 def _prompt_parts(session: Session, said: Message) -> list[tuple[str, int]]:
     texts = [block.text for block in said.content if isinstance(block, Text)]
-    found = [match for text in texts for match in _REFERENCE.finditer(text)]
-    parts = [(f"@{one_line(m[1], 40)}", session.tokens_of([user(m[0])])) for m in found]
+    found = [one for text in texts for one in referenced(text)]
+    parts = [(f"@{one_line(n, 40)}", session.tokens_of([user(block)])) for n, block in found]
     parts += [
         (f"{block.type} in the prompt", session.tokens_of([user(block)]))
         for block in said.content

@@ -1,0 +1,67 @@
+"""What goes along with the words of a prompt, in marks of our own: written and read here alone.
+
+::
+
+    what sold best in @df?             typed by the person
+
+    <reference name="df">              what a name in it stands for
+    DataFrame, 3 rows x 2 columns
+    </reference>
+    <kernel>                           what the notebook says by itself
+    The Jupyter kernel is a new one ...
+    </kernel>
+
+The marks tell a model where the words of a person end. They are text, so what is told may hold them
+as well: it cannot end its own block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alloy_nb.markup.plain import one_line
+
+__all__ = ["beginning", "kernel_note", "reference", "referenced", "typed"]
+
+_MARK = "<reference name="
+_OPENING = re.compile(rf'{_MARK}"([^"\n]+)">')
+_CLOSING = "</reference>"
+_ALONG = re.compile(rf"{_MARK}|<kernel>")
+
+
+def reference(name: str, told: str) -> str:
+    """Return the block that says what a name stands for."""
+    name = name.replace("\n", " ").replace('"', "'").replace("<", "‹")
+    # What is told cannot end its own block.
+    told = told.replace("</reference", "<\\/reference")
+    return f'{_MARK}"{name}">\n{told}\n{_CLOSING}'
+
+
+def kernel_note(told: str) -> str:
+    """Return what the notebook tells a model by itself."""
+    return f"<kernel>\n{told}\n</kernel>"
+
+
+def typed(text: str) -> str:
+    """Return what a person typed, exactly: what stands before the first reference."""
+    return text.partition(f'\n\n{_MARK}"')[0]
+
+
+def beginning(text: str, length: int) -> str:
+    """Return the beginning of a prompt as one line of a list, without what goes along with it.
+
+    The text may be a line already, or several texts in a row: no line breaks are asked for.
+    """
+    return one_line(_ALONG.split(text, maxsplit=1)[0], length)
+
+
+def referenced(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each reference in a prompt, and its whole block."""
+    at = 0
+    while (opening := _OPENING.search(text, at)) is not None:
+        closing = text.find(_CLOSING, opening.end())
+        if closing < 0:
+            return
+        at = closing + len(_CLOSING)
+        yield opening[1], text[opening.start() : at]
