@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from IPython.core.error import UsageError
@@ -12,10 +13,12 @@ from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words
 
-__all__ = ["commands"]
+__all__ = ["commands", "prompt_of"]
 
 GO_ON = "Go on where you were stopped. What was said and done so far stands above."
 _ENDED = "completed"
+# What its references meant then, and what the kernel had to say.
+_ALONG = re.compile(r"\n\n<reference name=|<kernel>\n")
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -34,7 +37,7 @@ class _AgainWords:
         number = _last(session)
         # Not the answer that the journal has: another one is wanted.
         flags = {**words.flags, "fresh": True, "at": str(number)}
-        self._ask(Words(flags, prompt=_prompt_of(session, number), recalled=True))
+        self._ask(Words(flags, prompt=prompt_of(session, number), recalled=True))
 
     def edit(self, words: Words) -> None:
         """Ask something else in the place of a turn, or offer its prompt to be changed."""
@@ -45,7 +48,7 @@ class _AgainWords:
             self._ask_at(number, words, prompt)
             return
         named = f"-s {words.flags['session']} " if "session" in words.flags else ""
-        prompt = _prompt_of(session, number)
+        prompt = prompt_of(session, number)
         offer(self._desk.shell, f"%%alloy {named}--at {number}\n{prompt}")
 
     def go_on(self, words: Words) -> None:
@@ -82,7 +85,7 @@ def _number(words: Words) -> int:
     return int(given)
 
 
-def _prompt_of(session: Session, turn: int) -> str:
+def prompt_of(session: Session, turn: int) -> str:
     """Return what was typed in a turn, without what its references meant then."""
     record = session.export_session()
     count = len(record.turns)
@@ -95,7 +98,7 @@ def _prompt_of(session: Session, turn: int) -> str:
     chosen = record.turns[turn - 1 if turn > 0 else turn]
     said = record.messages[chosen.first : chosen.first + chosen.count]
     text = said[0].text if said and said[0].role == "user" else ""
-    typed = text.partition("\n\n<reference name=")[0].strip()
+    typed = _ALONG.split(text, maxsplit=1)[0].strip()
     if not typed:
         raise UsageError(f"Turn {turn} began with no prompt of yours.")
     return typed

@@ -29,6 +29,7 @@ from alloy_nb.events import (
     RetryScheduled,
     RunFinished,
     RunStarted,
+    Steered,
     Stopped,
     TextDelta,
     ThinkingDelta,
@@ -201,6 +202,9 @@ class Transcript:
                 self._turn_started(event.agent, model)
             case ReplyStarted(_, model):
                 self.model = model or self.model
+            case Steered(message):
+                typed = message.text.partition("\n\n<reference name=")[0]
+                self.notice("steered", typed or "(a picture or document)")
             case RetryScheduled() as body:
                 delay = f"{body.delay:.0f} s" if body.delay >= 1 else f"{body.delay:.1f} s"
                 self.notice("retry", f"{body.reason} Trying again in {delay}.")
