@@ -35,6 +35,7 @@ __all__ = [
     "RunEvent",
     "RunFinished",
     "RunStarted",
+    "Steered",
     "Stopped",
     "TextDelta",
     "ThinkingDelta",
@@ -179,6 +180,13 @@ class TurnStarted:
 
 
 @_value
+class Steered:
+    """What the person said meanwhile goes along with the next request; see `Run.steer`."""
+
+    message: Message
+
+
+@_value
 class RetryScheduled:
     """A request failed before its first event and is sent again in `delay` seconds."""
 
@@ -303,6 +311,7 @@ class RunFinished:
 RunEvent = (
     RunStarted
     | TurnStarted
+    | Steered
     | RetryScheduled
     | ContextCompacted
     | ToolStarted

@@ -43,12 +43,13 @@ from alloy_nb.events import (
     ModelEvent,
     RunFinished,
     RunStarted,
+    Steered,
     TextDelta,
     ThinkingDelta,
     TurnFinished,
     TurnStarted,
 )
-from alloy_nb.messages import Message, StopReason, Text, ToolCall, ToolResult, user
+from alloy_nb.messages import Block, Message, StopReason, Text, ToolCall, ToolResult, user
 from alloy_nb.providers.base import ModelRequest, ToolSpec
 from alloy_nb.providers.fold import Reply, ReplyBuilder
 from alloy_nb.usage import Usage
@@ -200,7 +201,8 @@ async def _turns(state: State) -> RunStatus:
             continue
         if not calls:
             # A model that refuses is not asked again and again.
-            if reply.stop is StopReason.REFUSAL or not _remind(state):
+            owed = None if reply.stop is StopReason.REFUSAL else _owed(state)
+            if not (_hear(state, last=owed is None) or _remind(state, owed)):
                 return RunStatus.COMPLETED
             continue
         if reply.stop in _CUT:
@@ -254,19 +256,41 @@ async def _recover(state: State, error: ContextOverflow) -> None:
     await _shorten(state, forced=True)
 
 
-def _remind(state: State) -> bool:
-    """Tell a model that stops too early what it has to call; return whether it had to be told."""
-    wanted = state.agent.until_tool
-    if wanted is None:
-        return False
+def _heard(state: State, *, last: bool = False) -> tuple[Block, ...]:
+    """Return what the person has said meanwhile, where another request may follow.
+
+    What nobody would answer in this run stays unheard: its face can ask it as a prompt.
+    """
+    if state.run.turn >= state.agent.max_turns:
+        return ()
+    said = state.run.steering.heard(last=last)
+    for message in said:
+        state.run.emit(Steered(message))
+    return tuple(block for message in said for block in message.content)
+
+
+def _hear(state: State, *, last: bool) -> bool:
+    """Let a model that had ended go on with what the person has said; tell whether it does."""
+    said = _heard(state, last=last)
+    if said:
+        state.talk.append(Message(role="user", content=said))
+    return bool(said)
+
+
+def _owed(state: State) -> str | None:
+    """Return the tool that a model has to call before it may end, and has not called."""
     if state.answer is not None:
-        name = state.answer.spec.name
-    elif any(record.name == wanted for record in state.records):
-        return False
-    else:
-        name = wanted
-    state.talk.append(user(reminder(name)))
-    return True
+        return state.answer.spec.name
+    wanted = state.agent.until_tool
+    is_done = wanted is None or any(record.name == wanted for record in state.records)
+    return None if is_done else wanted
+
+
+def _remind(state: State, owed: str | None) -> bool:
+    """Tell a model that stops too early what it has to call; return whether it had to be told."""
+    if owed is not None:
+        state.talk.append(user(reminder(owed)))
+    return owed is not None
 
 
 # --- one request --------------------------------------------------------------------------------
@@ -431,17 +455,21 @@ async def _run_tools(state: State, calls: list[ToolCall]) -> None:
         middleware=agent.middleware,
         run=state.run,
     )
-    seen = len(state.run.events)
+    seen, said = len(state.run.events), tuple[Block, ...]()
     try:
         await executor.execute(calls)
+        if answer is None or not answer.given:
+            said = _heard(state)
     finally:
-        _append_results(state, executor.results(), note=repeated.text)
+        _append_results(state, executor.results(), note=repeated.text, said=said)
         state.records.extend(numbered(executor.records(), state.run, seen))
 
 
-def _append_results(state: State, results: list[ToolResult], note: str = "") -> None:
-    said = (Text(text=note),) if note else ()
-    state.talk.append(Message(role="user", content=(*results, *said)))
+def _append_results(
+    state: State, results: list[ToolResult], *, note: str = "", said: tuple[Block, ...] = ()
+) -> None:
+    noted = (Text(text=note),) if note else ()
+    state.talk.append(Message(role="user", content=(*results, *noted, *said)))
 
 
 def _unrun(call: ToolCall, text: str) -> ToolResult:

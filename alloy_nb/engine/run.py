@@ -17,10 +17,11 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any
 
+from alloy_nb.engine.steering import Steering
 from alloy_nb.engine.window.conversation import View
 from alloy_nb.errors import AlloyError
 from alloy_nb.events import Event, EventBody
-from alloy_nb.messages import Message, StopReason
+from alloy_nb.messages import Message, StopReason, user
 from alloy_nb.usage import Cost, Usage
 
 __all__ = ["Result", "Run", "RunStatus", "ToolRecord"]
@@ -195,6 +196,8 @@ class Run:
         self.events: list[Event] = []
         self.watchers: list[Callable[[], None]] = []
         """Called after each event, on the loop's thread; they only take note."""
+        self.steering = Steering()
+        """What was said into it; see `steer`."""
         self._clock = clock
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[Result] | None = None
@@ -247,6 +250,18 @@ class Run:
         else:
             # A task that is cancelled before its first step would never do its work's cleanup.
             self._task.get_loop().call_soon(self._task.cancel)
+
+    def steer(self, prompt: str | Message) -> None:
+        """Say something to the model while it works, from any thread.
+
+        It goes along with the next request, behind the results of the tools that ran. Where the
+        model had come to its end, the run goes on with it, within its limits. What a run does not
+        come to hear, since it was stopped or reached a limit, is in `Steering.unheard`.
+
+        Raises:
+            SessionError: The run is over, or it is a replay.
+        """
+        self.steering.say(user(prompt) if isinstance(prompt, str) else prompt)
 
     @property
     def done(self) -> bool:
@@ -309,6 +324,7 @@ class Run:
         try:
             return await work
         finally:
+            self.steering.close()
             self._closed = True
             self._wake()
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 from alloy_nb.markup.plain import one_line
 
-__all__ = ["beginning", "kernel_note", "reference", "referenced", "typed"]
+__all__ = ["beginning", "kernel_note", "reference", "referenced", "said", "typed"]
 
 _MARK = "<reference name="
 _OPENING = re.compile(rf'{_MARK}"([^"\n]+)">')
@@ -48,12 +48,17 @@ def typed(text: str) -> str:
     return text.partition(f'\n\n{_MARK}"')[0]
 
 
+def said(text: str) -> str:
+    """Return what stands before all that goes along, in a text that may be several in a row."""
+    return _ALONG.split(text, maxsplit=1)[0].rstrip("\n")
+
+
 def beginning(text: str, length: int) -> str:
     """Return the beginning of a prompt as one line of a list, without what goes along with it.
 
     The text may be a line already, or several texts in a row: no line breaks are asked for.
     """
-    return one_line(_ALONG.split(text, maxsplit=1)[0], length)
+    return one_line(said(text), length)
 
 
 def referenced(text: str) -> Iterator[tuple[str, str]]:

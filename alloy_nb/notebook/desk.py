@@ -91,6 +91,8 @@ class Desk:
         """What several models answered last, by the id of the conversation."""
         self.asides: list[Session] = []
         """What was asked outside of the conversations; it counts in what they cost."""
+        self.panels: Any = None
+        """The chat panels, once one was opened; see `panel.panels`."""
         self.said: list[str] = []
         """What the next cell says first."""
         self.events: dict[str, Sequence[Event]] = {}
@@ -189,6 +191,8 @@ class Desk:
 
     def close(self) -> None:
         """Let go of the conversations."""
+        if self.panels is not None:
+            self.panels.close()
         for turn in self.background:
             turn.stop()
         self.inputs.close()

@@ -181,6 +181,14 @@ COMMANDS: Sequence[Command] = (
         1,
     ),
     Command("stale", "", "list the answers whose variables, cells or files have changed", 0, _ONE),
+    Command(
+        "panel",
+        "[side]",
+        "chat beside the cells, in a panel; with side at the side of JupyterLab (pip install "
+        "sidecar)",
+        1,
+        _ONE,
+    ),
     Command("reset", "", "forget the conversation; settings and costs stay", 0, ("session",)),
     Command("resume", "[NAME]", "go on with a conversation from before the kernel's start", 1),
     Command("undo", "", "go back to before the last turn, which is kept on a branch", 0, _ONE),
@@ -219,6 +227,7 @@ COMMANDS: Sequence[Command] = (
     Command("search", "WORDS", "find what was said in any of them", 50),
     Command("wait", "[NAME]", "wait for what answers in the background; it may ask you", 1, _ONE),
     Command("stop", "[NAME]", "stop what answers in the background; what it said is kept", 1, _ONE),
+    Command("steer", "TEXT", "say something into a turn that is under way", 0, _ONE, tail=True),
     Command("pick", "NUMBER|MODEL", "go on with one of the answers that were compared", 1, _ONE),
     Command("sent", "", "show exactly what was sent last", 0, _ONE),
     Command("forget", "[NAME]", "wipe a session from the disk", 1),

@@ -17,7 +17,7 @@ _LEFT = 34
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Asking for help with code": ("fix", "explain", "see", "code", "promote"),
-        "Asking once more": ("retry", "edit", "continue", "pick", "wait", "stop"),
+        "Asking once more": ("retry", "edit", "continue", "pick", "wait", "stop", "steer"),
         "Model, tools, limits": (
             *("model", "models", "key", "tools", "approve", "data", "budget", "cost"),
             *("timeline", "skills", "doctor"),
@@ -26,8 +26,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("context", "hide", "unhide", "pin", "unpin", "compact", "sent", "stale"),
         ),
         "Conversations": (
-            *("history", "undo", "fork", "use", "tree", "reset", "resume", "sessions", "search"),
-            *("forget", "export", "import"),
+            *("panel", "history", "undo", "fork", "use", "tree", "reset", "resume", "sessions"),
+            *("search", "forget", "export", "import"),
         ),
         "Variables": ("names", "restore"),
         "This": ("help",),

@@ -13,11 +13,11 @@ from typing import Any
 from alloy_nb.engine.skills import skills
 from alloy_nb.notebook.grammar import COMMANDS
 
-__all__ = ["Slash", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["ALIASES", "Slash", "load_ipython_extension", "unload_ipython_extension"]
 
 _LINE = re.compile(r"/(?P<name>[A-Za-z_][\w-]*)(?P<rest>(?:[ \t].*)?)\n?")
 # Other programs' words for ours.
-_ALIASES = {"usage": "cost", "clear": "reset", "new": "reset"}
+ALIASES = {"usage": "cost", "clear": "reset", "new": "reset"}
 
 
 class Slash:
@@ -31,7 +31,7 @@ class Slash:
         found = _LINE.fullmatch(lines[0]) if len(lines) == 1 else None
         if found is None or callable(self._shell.user_ns.get(found["name"])):
             return lines
-        name = _ALIASES.get(found["name"], found["name"])
+        name = ALIASES.get(found["name"], found["name"])
         if name in {command.name for command in COMMANDS}:
             return [_magic(f"{name}{found['rest']}")]
         names = {skill.name for skill in skills()}

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+import alloy_nb as al
 from alloy_nb.engine.run import Result
 from alloy_nb.notebook.turns.background import Background
 from alloy_nb.testing import FOREVER, Wait
@@ -189,3 +190,31 @@ def test_it_may_be_asked_once(cell, shell):
     cell("%alloy wait")
     assert shell.user_ns["aside"].text == "Aside."
     assert magics(shell).session().messages == []
+
+
+def test_a_turn_in_the_background_is_told_something_with_what_it_refers_to(cell, shell):
+    held, let_go = threading.Event(), threading.Event()
+
+    @al.tool
+    def hold() -> str:
+        """Hold."""
+        held.set()
+        let_go.wait(60)
+        return "held"
+
+    model = scripted(shell, calls(("hold", {})), says("done"))
+    shell.user_ns["nums"] = [1]
+    session = magics(shell).session()
+    session.configure(tools=[hold], approve="all")
+    cell("%%alloy --bg -o turn\nhello")
+    assert held.wait(60)
+    assert "is told" in cell("%alloy steer shorter, see @nums").stdout
+    let_go.set()
+    cell("%alloy wait")
+    said = model.requests[1].messages[-1].text
+    assert said.startswith("shorter, see @nums\n\n<reference name=")
+
+
+@pytest.mark.parametrize("line", ["%alloy steer", "%alloy steer more"])
+def test_nothing_is_told_where_nothing_answers(cell, line):
+    assert "Say what" in refused(cell(line)) or "Nothing" in refused(cell(line))

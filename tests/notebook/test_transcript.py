@@ -20,6 +20,7 @@ from alloy_nb.events import (
     RetryScheduled,
     RunFinished,
     RunStarted,
+    Steered,
     Stopped,
     TextDelta,
     ThinkingDelta,
@@ -43,6 +44,7 @@ from alloy_nb.messages import (
     ToolResult,
     user,
 )
+from alloy_nb.notebook.drawing.render import render
 from alloy_nb.notebook.drawing.segments import (
     FooterSegment,
     NoticeSegment,
@@ -357,6 +359,19 @@ def test_the_phase_line_names_model_activity_and_seconds() -> None:
 def test_the_phase_line_counts_down_to_the_next_attempt() -> None:
     transcript = fold(RunStarted(None, "p", MODEL), RetryScheduled(2, 3.0, "Overloaded."))
     assert "retry 2 in 3 s" in transcript.phase
+
+
+def test_what_was_said_into_a_turn_stands_where_it_was_heard_without_what_it_refers_to() -> None:
+    said = user('<b>shorter</b>, see @df\n\n<reference name="df">\nrows\n</reference>')
+    transcript = fold(TextDelta(0, "a"), Steered(said), TurnStarted("p", MODEL), TextDelta(0, "b"))
+    first, steered, second = transcript.segments
+    assert isinstance(steered, NoticeSegment)
+    assert (steered.kind, steered.text) == ("steered", "<b>shorter</b>, see @df")
+    assert isinstance(first, TextSegment)
+    assert isinstance(second, TextSegment)
+    drawn = render(steered)
+    assert "You: &lt;b&gt;shorter" in drawn.html
+    assert drawn.plain == "You: <b>shorter</b>, see @df"
 
 
 def test_each_change_of_a_segment_raises_its_version() -> None:

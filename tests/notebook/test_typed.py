@@ -139,13 +139,13 @@ def test_rows_that_are_none_go_back_to_the_model(cell, shell):
     assert list(shell.user_ns["made"].name) == ["good"]
 
 
-def test_what_a_model_puts_into_a_table_is_harmless(shell, cell, monkeypatch):
+def test_what_a_model_puts_into_a_table_is_harmless(shell, cell):
     from alloy_nb.notebook.drawing import cards
+    from alloy_nb.notebook.drawing.placing import placed
 
     pd = pytest.importorskip("pandas")
     shown = []
-    monkeypatch.setattr(cards, "_publish", shown.append)
-    with pd.option_context("display.html.use_mathjax", True):
+    with placed(shown.append), pd.option_context("display.html.use_mathjax", True):
         cards.publish_value(
             pd.DataFrame({"a": ["<img src=x onerror=y>", "\x1b]0;t\x07\u202eevil"]})
         )

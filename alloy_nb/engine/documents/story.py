@@ -231,6 +231,8 @@ class _Teller:
                 models[switch.called(message.origin)] = None
                 parts += self._switched(message.origin)
             told = self._told(message, results)
+            if parts and not answering:
+                told = map(_quoted, told)
             (parts if answering or parts else prompt).extend(told)
             if answering:
                 parts += _ended(message)
@@ -320,6 +322,13 @@ class _Teller:
         if message.origin is not None and (count := switch.private(message)):
             there = switch.place(message.origin)
             self._private[there] = self._private.get(there, 0) + count
+
+
+def _quoted(part: Part) -> Part:
+    """Set off what was said to the model within a turn: those are not its words."""
+    if not isinstance(part, Said):
+        return part
+    return Said("\n".join(f"> {line}" for line in part.text.split("\n")))
 
 
 class _Results:

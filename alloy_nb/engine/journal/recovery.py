@@ -14,6 +14,7 @@ from typing import get_args
 from alloy_nb.events import (
     Event,
     ModelEvent,
+    Steered,
     ToolFinished,
     TurnFinished,
     TurnStarted,
@@ -68,11 +69,23 @@ class _Cut:
                 self._open, self._results = body.message.tool_calls, {}
             case ToolFinished():
                 self._results[body.result.call_id] = body.result
+            case Steered(message):
+                self.end()
+                self._say(message)
             case _ if isinstance(body, _MODEL_EVENTS) and self._builder is not None:
                 try:
                     self._builder.feed(body)
                 except KeyError:  # a piece of a block whose beginning is damaged
                     return
+
+    def _say(self, message: Message) -> None:
+        """Add what was said meanwhile: behind results, or after an answer."""
+        last = self.messages[-1] if self.messages else None
+        if last is not None and last.role == "user":
+            content = (*last.content, *message.content)
+            self.messages[-1] = last.model_copy(update={"content": content})
+        else:
+            self.messages.append(message)
 
     def end(self) -> None:
         """Answer what is open, and keep the part of a reply that arrived."""

@@ -53,6 +53,7 @@ def again(
     kept = journal.replay(found.turn.id)
     run = Run(agent=agent.name, context=agent.context)
     run.replays = kept.id
+    run.steering.close()  # there is nobody to hear it
     return run.start(_played(run, journal, kept, events=events, history=history))
 
 

@@ -30,7 +30,9 @@ from alloy_nb.engine.sessions.keeping import Keeper
 from alloy_nb.engine.sessions.record import Health, SessionRecord, session_id
 from alloy_nb.engine.sessions.requests import AgentResponse, Inbox, Phase, Request
 from alloy_nb.engine.sessions.sent import Sent
+from alloy_nb.engine.sessions.watching import Watched
 from alloy_nb.engine.window.compaction import window_of
+from alloy_nb.errors import SessionError
 from alloy_nb.events import Event
 from alloy_nb.messages import Message
 from alloy_nb.providers.base import Provider
@@ -49,7 +51,7 @@ log = logging.getLogger("alloy_nb")
 _Tell = tuple[Callable[[str], object] | None, Callable[[Event], object] | None]
 
 
-class Session(Editable):
+class Session(Editable, Watched):
     """A conversation with an agent.
 
     Example:
@@ -98,7 +100,7 @@ class Session(Editable):
         self._keeper: Keeper | None = None
         self._sent = Sent()
         self._made = time.monotonic()
-        self._turns = turns.Turns(name)
+        self._turns = turns.Turns(name, self._tell_of_change)
         self._inbox = Inbox(
             name, self._turns, limit=max_pending, turn=self._turn_of, publish=self._publish
         )
@@ -151,6 +153,12 @@ class Session(Editable):
         return self._history.cost
 
     @property
+    def run(self) -> Run | None:
+        """The turn under way, or ``None``."""
+        with self._lock:
+            return None if self._running is None else self._running.run
+
+    @property
     def context_window(self) -> int | None:
         """Tokens that the model can read, or ``None`` where that is unknown."""
         return window_of(self.provider, self.agent.model_metadata_overrides)
@@ -159,16 +167,6 @@ class Session(Editable):
     def context_tokens(self) -> int | None:
         """Tokens that the last reply read and wrote, or ``None`` before the first."""
         return self._history.context_tokens
-
-    @property
-    def responses_topic(self) -> str:
-        """Where the `AgentResponse` of each request is published."""
-        return f"agent:{self.id}:responses"
-
-    @property
-    def runs_topic(self) -> str:
-        """Where each `Run` is published as it begins, so that a face can show it too."""
-        return f"agent:{self.id}:runs"
 
     # --- asking and waiting -------------------------------------------------------------------
 
@@ -265,6 +263,27 @@ class Session(Editable):
             return False
         self._cancel_turn(request)
         return True
+
+    def steer(self, prompt: Prompt) -> None:
+        """Say something into the turn under way, as `Run.steer`; from any thread.
+
+        Raises:
+            SessionError: It does not answer now, or its answer is whole already.
+            ConfigError: There is nothing in the prompt.
+        """
+        run = self.run
+        if run is None:
+            raise SessionError(f"The session {self.name!r} does not answer now: ask it.")
+        message = message_of(prompt)
+        if message is not None:
+            run.steer(message)
+
+    def cancel(self) -> None:
+        """Ask the turn under way to end, if there is one, and return at once; its words are kept.
+
+        Whoever waits for that turn gets its result, with the status *cancelled*.
+        """
+        self._cancel_turn()
 
     # --- settings and state -------------------------------------------------------------------
 

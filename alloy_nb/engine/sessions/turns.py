@@ -41,10 +41,17 @@ class Place:
 
 
 class Turns:
-    """The turns of one conversation, named in what a caller is told."""
+    """The turns of one conversation.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: The conversation's, for what a caller is told.
+        changed: Called when something may be different: a turn was given back, or something was
+            done between two. It must not block.
+    """
+
+    def __init__(self, name: str, changed: Callable[[], object] = lambda: None) -> None:
         self._name = name
+        self._changed = changed
         self._lock = threading.RLock()
         self._taken = False
         self._closed = False
@@ -76,6 +83,7 @@ class Turns:
             if self._taken and _preparing.get() is not self:
                 raise SessionError(f"The session {self._name!r} is answering. Stop it first.")
             yield
+        self._changed()
 
     @contextlib.contextmanager
     def preparing(self) -> Iterator[None]:
@@ -160,6 +168,10 @@ class Turns:
 
     def release(self) -> None:
         """Give the turn back: the first of the line gets it."""
+        self._hand_over()
+        self._changed()
+
+    def _hand_over(self) -> None:
         with self._lock:
             while self._line:
                 # Handed over under the lock: who leaves just then must see whether it was.

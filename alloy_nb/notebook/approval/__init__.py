@@ -4,7 +4,8 @@
 
     policy ─▶ rules.asker ─▶ Approver
                 │ remembered.Memory: just this call, from now on in this session
-                └ person.Person ─▶ a card with buttons (card.py), where the front end shows one
+                └ person.Person ─▶ a card with buttons (card.py), where the front end shows one,
+                                   and the panels (pending.py): the first answer counts
                                    else input(), on the main thread
                                    else nobody: denied with a reason, never waited for
 """

@@ -5,29 +5,26 @@ set as text there, so nothing of it can become markup.
 
 In ipykernel 7.4 the answers of a comm that a cell opened go to the main shell, which the cell
 blocks. The opt-out below sends them where the front end sent them, to a subshell: its thread calls
-us, and only sets a future. (Read in ipykernel 7.4.0, `comm/comm.py` and `kernelbase.py`, on
+us, and only hands the answer over. (Read in ipykernel 7.4.0, `comm/comm.py` and `kernelbase.py`, on
 2026-11-21.)
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.resources import files
-from typing import Any, cast, get_args
+from typing import Any
 
 import anywidget
 from traitlets import Dict
 
-from alloy_nb.notebook.approval.question import Answer, Choice, Question
+from alloy_nb.notebook.approval.pending import Waiting
+from alloy_nb.notebook.approval.question import answer_in
 
-__all__ = ["Card"]
+__all__ = ["Card", "where_it_was_sent"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
-# More than anybody types; what is longer did not come from a person.
-_LONGEST = 1_000_000
 
 
 def _beside(name: str) -> str:
@@ -41,20 +38,14 @@ class _Widget(anywidget.AnyWidget):
 
 
 class Card:
-    """A question with buttons; made and closed on a running loop.
+    """A question with buttons. It tells the question when a front end shows it, and the answer."""
 
-    `ready` is done when a front end shows it, `answer` when the person has answered.
-    """
-
-    def __init__(self, question: Question) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._question = question
-        self.ready: asyncio.Future[None] = self._loop.create_future()
-        self.answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._widget = _Widget(question=asdict(question))
+    def __init__(self, waiting: Waiting) -> None:
+        self._waiting = waiting
+        self._widget = _Widget(question=asdict(waiting.question))
         comm = self._widget.comm
         if hasattr(comm, "_reply_subshell_for"):
-            comm._reply_subshell_for = _where_it_was_sent
+            comm._reply_subshell_for = where_it_was_sent
         self._widget.on_msg(self._heard)
 
     @property
@@ -68,27 +59,17 @@ class Card:
         layout = self._widget.layout
         self._widget.close()
         layout.close()
-        for future in (self.ready, self.answer):
-            future.cancel()
 
     def _heard(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """Take a message, on whichever thread the kernel hears it."""
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._take, content)
-
-    def _take(self, content: Any) -> None:
         if not isinstance(content, Mapping):
             return
-        if not self.ready.done():
-            self.ready.set_result(None)
-        choice, text = content.get("choice"), content.get("text", "")
-        if choice not in get_args(Choice) or not isinstance(text, str) or len(text) > _LONGEST:
-            return
-        if choice == "edited" and self._question.editable is None:
-            return
-        if not self.answer.done():
-            self.answer.set_result(Answer(cast("Choice", choice), text))
+        self._waiting.see()
+        answer = answer_in(self._waiting.question, content)
+        if answer is not None:
+            self._waiting.give(answer)
 
 
-def _where_it_was_sent(_data: Any, default: str | None) -> str | None:
+def where_it_was_sent(_data: Any, default: str | None) -> str | None:
+    """Return the subshell that the front end named, in the place of ipykernel's own choice."""
     return default

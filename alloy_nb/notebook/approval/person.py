@@ -1,4 +1,7 @@
-"""Asking the person: with a card where the front end shows one, else in words, else not at all.
+"""Asking the person: where a front end shows the question, else in words, else not at all.
+
+A cell's turn asks with a card in the cell, and in the panels of its conversation; a panel's turn in
+the panels alone (`pending`).
 
 Nothing waits for an answer that cannot come: a card has to say that it is there, and a notebook
 without anyone at it (nbclient, papermill, a closed terminal) is denied at once.
@@ -12,6 +15,7 @@ from typing import Any
 
 from alloy_nb.engine import portal
 from alloy_nb.messages import ToolCall
+from alloy_nb.notebook.approval.pending import Pending, Waiting, in_panel
 from alloy_nb.notebook.approval.question import Answer, Question
 
 __all__ = ["NOBODY", "Person"]
@@ -39,51 +43,77 @@ class Person:
 
     Args:
         read: Asks in words; the default is ``input()``, which the front end answers.
+        pending: Where panels see what is asked.
+        session: The name of the conversation.
     """
 
-    def __init__(self, read: Read | None = None) -> None:
+    def __init__(
+        self, read: Read | None = None, *, pending: Pending | None = None, session: str = ""
+    ) -> None:
         self._read = read
-        # A front end that did not show one card will not show the next.
-        self._has_cards = read is None
+        self._pending = Pending() if pending is None else pending
+        self._session = session
+        # A front end that did not show one question will not show the next.
+        self._is_clicked = True
 
     async def ask(self, call: ToolCall, question: Question) -> Answer | None:
         """Return what the person answers, without a limit of time; ``None`` if nobody can."""
-        if self._read is None and not _is_anyone_there():
-            return None
-        if self._has_cards and _can_show_cards():
-            answer = await self._ask_by_card(call, question)
+        with self._pending.asking(self._session, call, question) as waiting:
+            if in_panel.get():
+                return await self._by_click(waiting)
+            if self._read is not None:
+                return await self._in_words(waiting)
+            if not _is_anyone_there():
+                return None
+            answer = await self._by_card(waiting) if _do_clicks_arrive() else None
             if answer is not None:
                 return answer
-            self._has_cards = False
-        if self._read is None and portal.current_host.get() is None:
-            return None  # a turn in the background: there is no cell to type into
-        try:
-            return await portal.on_host(lambda: _in_words(question, self._read or input))
-        except (NotImplementedError, EOFError):
-            # Closed terminals; and front ends without input, of which IPython says so.
-            return None
+            if portal.current_host.get() is None:
+                return None  # a turn in the background: there is no cell to type into
+            return await self._in_words(waiting)
 
-    async def _ask_by_card(self, call: ToolCall, question: Question) -> Answer | None:
-        """Ask with a card in the call's place; return ``None`` where no front end shows it."""
+    async def _by_card(self, waiting: Waiting) -> Answer | None:
+        """Ask with a card in the call's place, and in the panels; ``None`` if nobody sees them."""
         # Only here, since a command line asks in words and draws nothing.
         from alloy_nb.notebook.approval.card import Card
         from alloy_nb.notebook.approval.stage import current_stage
 
         stage = current_stage.get()
-        if stage is None:
-            return None
-        card = Card(question)
+        if stage is None or not self._is_clicked:
+            return await self._by_click(waiting)
+        card = Card(waiting)
         try:
-            if not stage.show(call, card.view):
-                return None
-            try:
-                await asyncio.wait_for(asyncio.shield(card.ready), _HANDSHAKE_SECONDS)
-            except TimeoutError:
-                return None
-            return await card.answer
+            is_drawn = stage.show(waiting.call, card.view)
+            return await self._by_click(waiting, is_drawn=is_drawn)
         finally:
-            stage.hide(call)
+            stage.hide(waiting.call)
             card.close()
+
+    async def _by_click(self, waiting: Waiting, *, is_drawn: bool = False) -> Answer | None:
+        """Wait for the answer of a front end; ``None`` where none shows the question."""
+        might_be = self._is_clicked and (is_drawn or self._pending.has_faces)
+        seconds = _HANDSHAKE_SECONDS if might_be else 0
+        self._is_clicked = await waiting.is_seen(seconds)
+        return await waiting.answer() if self._is_clicked else None
+
+    async def _in_words(self, waiting: Waiting) -> Answer | None:
+        """Ask in words, while a panel may answer too; ``None`` where nobody can be asked."""
+        question, read = waiting.question, self._read or input
+        said = asyncio.ensure_future(portal.on_host(lambda: _in_words(question, read)))
+        clicked = asyncio.ensure_future(waiting.answer())
+        try:
+            await asyncio.wait({said, clicked}, return_when=asyncio.FIRST_COMPLETED)
+            if clicked.done():
+                return clicked.result()
+            answer = said.result()
+            # Both at once: what was clicked has been told that it counts.
+            return answer if waiting.give(answer) else await clicked
+        except (NotImplementedError, EOFError):
+            # Closed terminals; and front ends without input, of which IPython says so.
+            return None
+        finally:
+            said.cancel()
+            clicked.cancel()
 
 
 def _is_anyone_there() -> bool:
@@ -93,10 +123,10 @@ def _is_anyone_there() -> bool:
     return kernel is None or bool(getattr(kernel, "_allow_stdin", True))
 
 
-def _can_show_cards() -> bool:
+def _do_clicks_arrive() -> bool:
     """Tell whether a click would reach this process while the cell runs.
 
-    Before ipykernel 7 every message of a front end waits for the end of the cell, so no card
+    Before ipykernel 7 every message of a front end waits for the end of the cell, so no button
     could answer; without a cell that waits there is nothing in the way.
     """
     kernel = _kernel()

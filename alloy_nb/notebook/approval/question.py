@@ -10,16 +10,27 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from alloy_nb.engine.calls.approval import Decision, Way, escaped
 from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.messages import ToolCall
 
-__all__ = ["Answer", "Choice", "Question", "decision_of", "question_about", "visible"]
+__all__ = [
+    "Answer",
+    "Choice",
+    "Question",
+    "answer_in",
+    "decision_of",
+    "question_about",
+    "visible",
+]
 
 Choice = Literal["once", "session", "turn", "edited", "denied"]
 Kind = Literal["code", "command", "diff", "text"]
+
+# More than anybody types; what is longer did not come from a person.
+_LONGEST = 1_000_000
 
 # Letters, marks and symbols that are drawn as nothing: fillers, a joiner, braille without dots.
 _BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
@@ -92,6 +103,16 @@ class Change:
 
     diff: str = ""
     problem: str = ""
+
+
+def answer_in(question: Question, said: Mapping[str, Any]) -> Answer | None:
+    """Return the answer in a message of a front end, or ``None`` where it is none."""
+    choice, text = said.get("choice"), said.get("text", "")
+    if choice not in get_args(Choice) or not isinstance(text, str) or len(text) > _LONGEST:
+        return None
+    if choice == "edited" and question.editable is None:
+        return None
+    return Answer(cast("Choice", choice), text)
 
 
 def decision_of(question: Question, answer: Answer, call: ToolCall) -> Decision:

@@ -22,6 +22,7 @@ from alloy_nb.engine.calls.tool import Tool, ToolContext
 from alloy_nb.engine.calls.workers import in_thread
 from alloy_nb.messages import ToolCall
 from alloy_nb.notebook.approval.change import change_of
+from alloy_nb.notebook.approval.pending import Pending
 from alloy_nb.notebook.approval.person import NOBODY, Person
 from alloy_nb.notebook.approval.question import decision_of, question_about
 from alloy_nb.notebook.approval.remembered import Memory
@@ -58,6 +59,8 @@ def asker(
     read: Callable[[str], str] | None = None,
     memory: Memory | None = None,
     files: ToolContext | None = None,
+    pending: Pending | None = None,
+    session: str = "",
 ) -> Approver:
     """Return what decides about the calls of one turn.
 
@@ -66,11 +69,14 @@ def asker(
         read: Asks in words; ``None`` asks as the notebook can.
         memory: What was allowed before in this session, and is allowed unasked.
         files: Where file tools go, so that a change can be shown as a diff.
+        pending: Where panels see what is asked in the conversation of the name `session`.
+        session: That name.
 
     Raises:
         ConfigError: There is no such policy.
     """
-    ask = _Asking(Person(read), Memory() if memory is None else memory, files)
+    person = Person(read, pending=pending, session=session)
+    ask = _Asking(person, Memory() if memory is None else memory, files)
     if isinstance(rules, str):
         return approver(rules, ask if rules == "ask" else None)
     if isinstance(rules, PolicyOfRules):
@@ -144,6 +150,8 @@ class Approvals:
     """
 
     def __init__(self, rules: Callable[[], Rules]) -> None:
+        self.pending = Pending()
+        """What waits for a person."""
         self._rules = rules
         self._memories: dict[str, Memory] = {}
 
@@ -175,7 +183,12 @@ class Approvals:
             values=agent.context,
         )
         rules = self.rules_of(agent) if rules is None else rules
-        return asker(rules, read=read, memory=self.memory(agent.name), files=files)
+        return self.asker(rules, agent.name, read=read, files=files)
+
+    def asker(self, rules: Rules, session: str, **more: Any) -> Approver:
+        """Return what decides about the calls of a session, with what it was allowed before."""
+        memory = self.memory(session)
+        return asker(rules, memory=memory, pending=self.pending, session=session, **more)
 
 
 class _Standing:
@@ -187,4 +200,4 @@ class _Standing:
 
     async def __call__(self, call: ToolCall, tool: Tool) -> Decision:
         rules = self._approvals._rules()
-        return await asker(rules, memory=self._approvals.memory(self._session))(call, tool)
+        return await self._approvals.asker(rules, self._session)(call, tool)

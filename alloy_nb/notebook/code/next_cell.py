@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 
 from alloy_nb.markup.plain import clean
 from alloy_nb.notebook.drawing.cards import publish_text
+from alloy_nb.notebook.drawing.placing import is_elsewhere
 
 __all__ = ["CodeBlock", "code_blocks", "offer"]
 
@@ -71,7 +72,7 @@ def offer(shell: Any, code: str, *, told: str = "") -> bool:
 
 
 def _can_insert(shell: Any) -> bool:
-    if not hasattr(shell, "set_next_input"):
+    if is_elsewhere() or not hasattr(shell, "set_next_input"):
         return False
     kernel = getattr(shell, "kernel", None)
     if kernel is None:

@@ -14,6 +14,7 @@ from alloy_nb.notebook import doctor
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.doctor import Check
 from alloy_nb.notebook.drawing.cards import table
+from alloy_nb.notebook.drawing.placing import is_elsewhere, place
 from alloy_nb.notebook.words import Words
 
 __all__ = ["commands"]
@@ -57,6 +58,8 @@ class _Screen:
 
     def progress(self, text: str) -> None:
         """Say what is being done."""
+        if is_elsewhere():
+            return  # it would not be replaced there by what is found
         if hasattr(self._shell, "kernel"):
             self.update({"text/plain": clean(text)})
         else:
@@ -75,7 +78,7 @@ class _Screen:
         summary = f"{wrong} to put right" if wrong else "nothing is wrong"
         rows = [["", "what", summary, "what to do"], *(check.row for check in found)]
         bundle = table(rows)
-        if hasattr(self._shell, "kernel"):
+        if self._shown:
             self.update(bundle.mimebundle())
         else:
-            print(bundle.plain)  # noqa: T201  # a terminal shows the plain form only
+            place(bundle)

@@ -14,7 +14,7 @@ from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words
 
-__all__ = ["commands"]
+__all__ = ["commands", "prompt_of"]
 
 GO_ON = "Go on where you were stopped. What was said and done so far stands above."
 _ENDED = "completed"
@@ -36,7 +36,7 @@ class _AgainWords:
         number = _last(session)
         # Not the answer that the journal has: another one is wanted.
         flags = {**words.flags, "fresh": True, "at": str(number)}
-        self._ask(Words(flags, prompt=_prompt_of(session, number), recalled=True))
+        self._ask(Words(flags, prompt=prompt_of(session, number), recalled=True))
 
     def edit(self, words: Words) -> None:
         """Ask something else in the place of a turn, or offer its prompt to be changed."""
@@ -47,7 +47,7 @@ class _AgainWords:
             self._ask_at(number, words, prompt)
             return
         named = f"-s {words.flags['session']} " if "session" in words.flags else ""
-        prompt = _prompt_of(session, number)
+        prompt = prompt_of(session, number)
         offer(self._desk.shell, f"%%alloy {named}--at {number}\n{prompt}")
 
     def go_on(self, words: Words) -> None:
@@ -84,7 +84,7 @@ def _number(words: Words) -> int:
     return int(given)
 
 
-def _prompt_of(session: Session, turn: int) -> str:
+def prompt_of(session: Session, turn: int) -> str:
     """Return what was typed in a turn, without what its references meant then."""
     record = session.export_session()
     count = len(record.turns)

@@ -1,4 +1,7 @@
-"""Turns that several models took, or that go on in the background: ``wait``, ``stop``, ``pick``."""
+"""Turns that several models took, or that go on in the background.
+
+``wait``, ``stop``, ``steer``, ``pick``.
+"""
 
 from __future__ import annotations
 
@@ -16,5 +19,6 @@ def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
     return {
         "wait": lambda words: background.wait(desk, words),
         "stop": lambda words: background.stop(desk, words),
+        "steer": lambda words: background.steer(desk, words),
         "pick": lambda words: compare.pick(desk, words),
     }

@@ -135,6 +135,8 @@ class Output:
     """One output of the cell: usually one part, several where outputs are shared."""
 
     id: str
+    segment: Segment | None = None
+    """What its first part is of; none for the line that says what goes on."""
     parts: dict[Hashable, Bundle] = field(default_factory=dict)
     shown: dict[str, Any] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -152,6 +154,8 @@ class NotebookCanvas:
         publish: Shows an output; `publish_to_ipython` in earnest.
         clock: The loop; by default the one that runs when something is first marked.
         most: How many outputs it may have; what comes later shares the last one.
+        frame: Seconds from one frame to the next, at the least.
+        rate: So many bytes a second may live frames have, where `publish` sends all of them.
     """
 
     def __init__(
@@ -161,6 +165,8 @@ class NotebookCanvas:
         *,
         clock: Clock | None = None,
         most: int = _OUTPUTS,
+        frame: float = _FRAME,
+        rate: float = _RATE,
     ) -> None:
         self.transcript = transcript
         self.before: Callable[[], object] = _nothing
@@ -168,6 +174,7 @@ class NotebookCanvas:
         self._publish = publish
         self._clock = clock
         self._most = most
+        self._pace, self._rate = frame, rate
         self._views: dict[int, _View] = {}
         self._changed: list[Output] = []
         self._phase: Output | None = None
@@ -217,11 +224,15 @@ class NotebookCanvas:
         """Seconds of the clock; without a loop there are no frames and any clock will do."""
         return time.monotonic() if self._clock is None else self._clock.time()
 
-    def output(self) -> Output:
-        """Return the output for the next part, in the order of the transcript."""
+    def output(self, segment: Segment | None) -> Output:
+        """Return the output for the next part, in the order of the transcript.
+
+        Without a segment it is for something else, which whoever asks for it shows.
+        """
         if len(self.outputs) >= self._most:
             return self.outputs[-1]
         output = self._phase or _new_output()
+        output.segment = segment
         if self._phase is not None:
             output.parts.clear()
             self._phase = None
@@ -246,10 +257,10 @@ class NotebookCanvas:
         self._draw(final=False)
         live = self._send()
         now = self.now
-        self._credit = min(_BURST, self._credit + _RATE * (now - self._last)) - live
+        self._credit = min(_BURST, self._credit + self._rate * (now - self._last)) - live
         self._last = now
         # At least half of the loop's time is left to others, however slow the text is to draw.
-        self._next = now + max(_FRAME, -self._credit / _RATE, now - begin)
+        self._next = now + max(self._pace, -self._credit / self._rate, now - begin)
         if not self.transcript.finished:
             # Nothing may come for a while, and the reader should see that time passes.
             self._later(max(1.0, self._next - now))
@@ -350,7 +361,7 @@ class _CardView:
         if done and isinstance(segment, ThinkingSegment) and not self._worth(segment):
             self._done, self._version = True, segment.version
             return
-        self._output = self._output or self._canvas.output()
+        self._output = self._output or self._canvas.output(segment)
         if isinstance(segment, FooterSegment):
             self._output.metadata = {"alloy": _facts(segment)}
         self._canvas.put(self._output, self, bundle)
@@ -431,7 +442,7 @@ class _TextView:
         if output is None:
             if not bundle.plain.strip():
                 return  # nothing to see yet: no output either
-            output = self._outputs[group] = self._canvas.output()
+            output = self._outputs[group] = self._canvas.output(self._segment)
         self._canvas.put(output, group, bundle)
 
 

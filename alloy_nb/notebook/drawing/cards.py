@@ -13,6 +13,7 @@ from typing import Any
 from alloy_nb.markup.fragment import harmless
 from alloy_nb.markup.plain import clean
 from alloy_nb.markup.rewrite import entities, fence
+from alloy_nb.notebook.drawing.placing import place
 from alloy_nb.notebook.drawing.render import Bundle, render_text
 
 __all__ = ["publish_table", "publish_text", "publish_value", "table", "told"]
@@ -38,7 +39,7 @@ def table(rows: Rows) -> Bundle:
 
 def publish_table(rows: Rows) -> None:
     """Show rows as a table."""
-    _publish(table(rows))
+    place(table(rows))
 
 
 def told(text: str) -> Bundle:
@@ -49,7 +50,7 @@ def told(text: str) -> Bundle:
 
 def publish_text(text: str) -> None:
     """Show a text."""
-    _publish(told(text))
+    place(told(text))
 
 
 def publish_value(value: object) -> None:
@@ -62,7 +63,7 @@ def publish_value(value: object) -> None:
         return  # it has displayed itself
     plain = clean(str(data.get("text/plain", "")))
     html = clean(harmless(str(data.get("text/html", ""))))
-    _publish(Bundle(html, fence(plain), plain))
+    place(Bundle(html, fence(plain), plain))
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -78,14 +79,3 @@ def _aligned(rows: Rows) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _publish(bundle: Bundle) -> None:
-    from IPython import get_ipython
-    from IPython.display import publish_display_data
-
-    shell: Any = get_ipython()
-    if hasattr(shell, "kernel"):
-        publish_display_data(data=bundle.mimebundle())  # type: ignore[no-untyped-call]  # IPython's
-    else:
-        print(bundle.plain)  # noqa: T201  # a terminal shows the plain form only

@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from alloy_nb.errors import ConfigError
+from alloy_nb.notebook.drawing.conversation import displayed
+from alloy_nb.notebook.drawing.placing import is_elsewhere, place
 from alloy_nb.notebook.ledger import Entry
 from alloy_nb.notebook.timeline import Span
 
@@ -68,6 +70,9 @@ def publish(figure: Any, told: str) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     data = {"image/png": b64encode(buffer.getvalue()).decode(), "text/plain": told}
+    if is_elsewhere():
+        place(displayed(data))
+        return
     metadata = {"image/png": {"alt": told}}
     publish_display_data(data=data, metadata=metadata)  # type: ignore[no-untyped-call]  # IPython's
 

@@ -81,6 +81,7 @@ _NOTICES: dict[NoticeKind, tuple[str, str]] = {
     "budget": ("⚠", "warn-color1"),
     "info": ("ℹ", "border-color1"),
     "names": ("", "border-color1"),
+    "steered": ("You:", "brand-color1"),
 }
 
 

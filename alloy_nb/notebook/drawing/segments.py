@@ -29,8 +29,9 @@ __all__ = [
 ]
 
 ToolState = Literal["pending", "approval", "running", "done", "failed", "denied"]
-NoticeKind = Literal["retry", "compacted", "stopped", "error", "budget", "info", "names"]
-"""``names`` says what a turn did to the variables; it is as dim as the footer."""
+NoticeKind = Literal["retry", "compacted", "stopped", "error", "budget", "info", "names", "steered"]
+"""``names`` says what a turn did to the variables; it is as dim as the footer. ``steered`` is what
+the person said into the turn."""
 
 Form = Literal["md", "text", "code", "html", "json", "math"]
 

@@ -29,6 +29,7 @@ from alloy_nb.events import (
     RetryScheduled,
     RunFinished,
     RunStarted,
+    Steered,
     Stopped,
     TextDelta,
     ThinkingDelta,
@@ -40,6 +41,7 @@ from alloy_nb.events import (
     TurnFinished,
     TurnStarted,
 )
+from alloy_nb.markup.alongside import said
 from alloy_nb.markup.plain import one_line
 from alloy_nb.messages import (
     Block,
@@ -96,11 +98,8 @@ class Transcript:
         self.finished = False
         self.events: Sequence[Event] = ()
         self.activity, self.activity_version = "waiting", 0
-        self._window = context_window
-        self._label = label
-        self._total = total
-        self._now = 0.0
-        self._since = 0.0
+        self._window, self._label, self._total = context_window, label, total
+        self._now = self._since = 0.0
         self._blocks: dict[tuple[str, int], Segment] = {}
         self._tools: dict[str, ToolSegment] = {}
         self._numbers: dict[object, int] = {}
@@ -201,6 +200,8 @@ class Transcript:
                 self._turn_started(event.agent, model)
             case ReplyStarted(_, model):
                 self.model = model or self.model
+            case Steered(message):
+                self.notice("steered", said(message.text) or "(a picture or document)")
             case RetryScheduled() as body:
                 delay = f"{body.delay:.0f} s" if body.delay >= 1 else f"{body.delay:.1f} s"
                 self.notice("retry", f"{body.reason} Trying again in {delay}.")

@@ -16,7 +16,7 @@ from alloy_nb.messages import Document, Image
 from alloy_nb.tools.files import encoding_of, folder_of, open_regular, reason_of
 from alloy_nb.tools.paths import locate
 
-__all__ = ["Attached", "attached"]
+__all__ = ["Attached", "attached", "file_of"]
 
 _MOST_TEXT = 250_000
 # What Anthropic takes of a picture, and of a request with documents (platform.claude.com,
@@ -64,10 +64,19 @@ def attached(path: str, context: ToolContext) -> Attached:
         raise ToolError(
             f"it does not exist or is not a readable file ({reason_of(error)})"
         ) from None
+    return file_of(path, data, size=status.st_size)
+
+
+def file_of(path: str, data: bytes, *, size: int | None = None) -> Attached:
+    """Return bytes as a prompt has them: those of a file, or of what was dropped or pasted.
+
+    Raises:
+        ToolError: They are of a kind that no model takes, or too many.
+    """
     kind = next((kind for magic, kind in _MAGIC if magic.match(data)), "")
     if kind:
         return _media(path, kind, data)
-    return _text(path, data, status.st_size)
+    return _text(path, data, len(data) if size is None else size)
 
 
 def _media(path: str, kind: str, data: bytes) -> Attached:

@@ -20,8 +20,10 @@ stays as it is: e-mail addresses, decorators and handles are text.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,14 +33,22 @@ from alloy_nb.engine.agent import Prompt
 from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.markup.alongside import reference
-from alloy_nb.messages import Document, Image
+from alloy_nb.messages import Document, Image, Text
 from alloy_nb.notebook.code import failure
-from alloy_nb.notebook.inputs.attached import attached
+from alloy_nb.notebook.inputs.attached import Attached, attached
 from alloy_nb.notebook.inputs.dial import Dial
 from alloy_nb.notebook.inputs.figures import last_figure
 from alloy_nb.notebook.inputs.schema import describe, is_table, missing
 
-__all__ = ["Found", "Resolved", "describe", "resolve"]
+__all__ = [
+    "Found",
+    "Resolved",
+    "block_of",
+    "describe",
+    "found_in",
+    "outside_of_cells",
+    "resolve",
+]
 
 # Not after a word, a dot, a slash or another @: a@b.c, example.org/@ada and @@x are no references;
 # \@x is meant literally.
@@ -55,6 +65,8 @@ _EXPRESSION = re.compile(r"(?<!\\)\$\(")
 _LITERAL = re.compile(r"\\(@[A-Za-z_]|\$\()")
 _LONGEST_EXPRESSION = 2_000
 _LONGEST_VALUE = 20_000
+
+_is_in_cell: ContextVar[bool] = ContextVar("alloy_in_cell", default=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +95,14 @@ class Resolved:
     text: str
     names: tuple[str, ...]
     unknown: tuple[str, ...]
-    media: tuple[Image | Document, ...] = field(default=(), repr=False)
+    media: tuple[Text | Image | Document, ...] = field(default=(), repr=False)
     remarks: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What each name stands for, to know later whether it is still the same."""
 
     @property
     def prompt(self) -> Prompt:
-        """What is sent: text, or text with pictures and documents."""
+        """What is sent: text, or text with pictures, documents and texts beside it."""
         return [self.text, *self.media] if self.media else self.text
 
 
@@ -139,7 +151,7 @@ def resolve(
         found.setdefault(one.name, one)
     remarks.update(dict.fromkeys(one.remark for one in found.values() if one.remark))
     text = _LITERAL.sub(r"\1", prompt)
-    blocks = [reference(one.name, one.told) for one in found.values() if one.told]
+    blocks = [block_of(one) for one in found.values() if one.told]
     return Resolved(
         "\n\n".join([text, *blocks]),
         tuple(found),
@@ -148,6 +160,21 @@ def resolve(
         tuple(remarks),
         {name: one.value for name, one in found.items()},
     )
+
+
+@contextlib.contextmanager
+def outside_of_cells() -> Iterator[None]:
+    """Say that no cell asks, in the block: then ``@last`` is the last one that ran."""
+    token = _is_in_cell.set(False)
+    try:
+        yield
+    finally:
+        _is_in_cell.reset(token)
+
+
+def block_of(one: Found) -> str:
+    """Return what the model is told of something, with its name around it."""
+    return reference(one.name, one.told)
 
 
 # --- what is written ------------------------------------------------------------------------------
@@ -324,7 +351,9 @@ class _Look:
 
     def _last(self) -> Found | str:
         cells, outputs = self._namespace.get("In"), self._namespace.get("Out")
-        number = len(cells) - 2 if isinstance(cells, list) else 0  # the last is the one that asks
+        # The last is the one that asks, where a cell does.
+        asking = 1 if _is_in_cell.get() else 0
+        number = len(cells) - 1 - asking if isinstance(cells, list) else 0
         if number < 1:
             return "@last: there is no cell before this one; sent as text"
         source = self._source(number)
@@ -368,23 +397,27 @@ class _Look:
             file = attached(path, self._files)
         except ToolError as error:
             return f"@file:{path}: {str(error).rstrip('.')}; sent as text"
-        name, dial = f"file:{path}", self._dial
-        media: tuple[Image | Document, ...] = ()
-        match dial.level:
-            case "none":
-                told = ""
-            case "names":
-                told = file.kind
-            case "schema":
-                told = file.outline
-            case "sample":
-                told = dial.answered(path, file.text) or file.outline
-            case _:
-                told = file.text or file.outline
-                media = () if file.media is None else (file.media,)
-        kept = not media and (file.media is not None or dial.level in ("none", "names", "schema"))
-        remark = f"@file:{path}: what is in it was not sent (--data {dial})" if kept else ""
-        return Found(name, file.data, told, media, remark)
+        return found_in(file, self._dial)
+
+
+def found_in(file: Attached, dial: Dial) -> Found:
+    """Return what is told of a file, as far as the dial allows."""
+    media: tuple[Image | Document, ...] = ()
+    match dial.level:
+        case "none":
+            told = ""
+        case "names":
+            told = file.kind
+        case "schema":
+            told = file.outline
+        case "sample":
+            told = dial.answered(file.path, file.text) or file.outline
+        case _:
+            told = file.text or file.outline
+            media = () if file.media is None else (file.media,)
+    kept = not media and (file.media is not None or dial.level in ("none", "names", "schema"))
+    remark = f"@file:{file.path}: what is in it was not sent (--data {dial})" if kept else ""
+    return Found(f"file:{file.path}", file.data, told, media, remark)
 
 
 def _step(value: Any, step: re.Match[str]) -> Any:

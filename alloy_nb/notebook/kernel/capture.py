@@ -14,9 +14,12 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
-__all__ = ["Captured", "Output", "shortened"]
+__all__ = ["SCREEN", "Captured", "Output", "Screen", "shortened"]
+
+SCREEN = "alloy_screen"
+"""Where a run's ``context`` has its `Screen`, if it has one; else it is the cell that runs."""
 
 # Of what is printed, this many characters of the beginning are kept, and as many of the end.
 _MOST_PRINTED = 250_000
@@ -56,15 +59,30 @@ class Output:
         return text if isinstance(text, str) else ""
 
 
+class Screen(Protocol):
+    """Shows what code displayed where its turn is drawn; called on the main thread."""
+
+    def show(self, output: Output) -> None:
+        """Show an output, or change an earlier one of the same display id."""
+
+    def say(self, text: str) -> None:
+        """Show a text that was printed."""
+
+
 class Captured:
     """While it is entered, what the code prints and displays is kept, not shown.
 
     The portal's thread draws the answer in the meantime, and is let through. The code is also kept
     from what only the user may do.
+
+    Args:
+        shell: Whose outputs they are.
+        screen: Where they are shown afterwards; without one, in the cell that runs.
     """
 
-    def __init__(self, shell: Any) -> None:
+    def __init__(self, shell: Any, screen: Screen | None = None) -> None:
         self.outputs: list[Output] = []
+        self._screen = screen
         self._shell = shell
         self._publisher = shell.display_pub
         self.complaints: list[str] = []
@@ -91,6 +109,9 @@ class Captured:
 
     def publish(self, output: Output) -> None:
         """Show in the cell what was displayed; an update of an output updates it."""
+        if self._screen is not None:
+            self._screen.show(output)
+            return
         self._publisher.publish(
             data=output.data,
             metadata=output.metadata,
@@ -105,6 +126,9 @@ class Captured:
 
     def say(self, text: str) -> None:
         """Print a text in the cell, once the code has ended."""
+        if self._screen is not None:
+            self._screen.say(text)
+            return
         out = self._printed.behind
         with contextlib.suppress(Exception):  # there may be nobody to read it any more
             out.write(text if text.endswith("\n") else f"{text}\n")

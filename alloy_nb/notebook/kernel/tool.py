@@ -39,7 +39,7 @@ from typing import Any
 from alloy_nb.engine.calls.tool import Tool, ToolContext, ToolOutput, tool
 from alloy_nb.errors import ToolError
 from alloy_nb.notebook.inputs.dial import Dial
-from alloy_nb.notebook.kernel.capture import Captured
+from alloy_nb.notebook.kernel.capture import SCREEN, Captured
 from alloy_nb.notebook.kernel.namespace import Names
 from alloy_nb.notebook.kernel.open_figures import draw_figures, open_figures
 from alloy_nb.notebook.kernel.results import Ran, answered, formatted
@@ -90,7 +90,7 @@ def _run(
     shell: Any, code: tuple[CodeType | None, CodeType | None], ran: Ran, context: ToolContext
 ) -> str | ToolOutput:
     limit = None if context.deadline is None else context.deadline - time.monotonic()
-    captured = Captured(shell)
+    captured = Captured(shell, context.values.get(SCREEN))
     try:
         with captured:
             before = open_figures()

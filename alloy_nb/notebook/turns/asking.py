@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +43,7 @@ from alloy_nb.providers.base import Provider
 __all__ = [
     "Asking",
     "asked",
+    "by_panel",
     "came_to",
     "cue_of",
     "knows",
@@ -62,6 +64,9 @@ _FORMS: Mapping[Form, str] = {
 
 
 _USUAL = Look()
+
+by_panel: ContextVar[Callable[[Asking], Result] | None] = ContextVar("alloy_by_panel", default=None)
+"""What takes the turns of a command that was typed in a panel: they are drawn there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +115,17 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     return Asking(session, resolved, settings, output, typed, look)
 
 
-def prepared(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
+def prepared(
+    desk: Desk, words: Words, namespace: dict[str, Any], *, key: str | None = None
+) -> Asking:
     """Return what is to be asked, with the conversation where it is to be asked.
+
+    Args:
+        desk: The notebook's.
+        words: What was typed.
+        namespace: The variables.
+        key: Where it is asked from, for the journal; the default is the cell that runs, and
+            nowhere for a panel.
 
     Raises:
         UsageError: A flag has a value that cannot be; nothing was changed or sent.
@@ -129,7 +143,9 @@ def prepared(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     if "fork" in flags:
         _go_to_branch(session, flags["fork"])
     replay = _replay(desk, flags)
-    cue = cue_of(desk, asking, replay=replay, key=desk.places.key())
+    if key is None:
+        key = desk.places.key() if by_panel.get() is None else ""
+    cue = cue_of(desk, asking, replay=replay, key=key)
     return replace(asking, settings={**asking.settings, "cue": cue})
 
 
@@ -140,6 +156,9 @@ def asked(desk: Desk, asking: Asking) -> Result:
         Interrupted: The person stopped it; what was said is kept.
         AlloyError: It failed.
     """
+    by = by_panel.get()
+    if by is not None:
+        return by(asking)
     session = asking.session
     transcript = transcript_of(desk, asking)
     canvas = canvas_for(transcript, desk.shell)

@@ -3,7 +3,7 @@
 ::
 
     begun ─▶ Background ─┬─ the cell's own output, updated by its display id
-                         ├─ _Errands: what must run on the main thread
+                         ├─ Errands: what must run on the main thread
                          │    python and the like: between two cells, or in a cell that waits
                          │    questions to the person: only in a cell that waits
                          └─ %alloy wait · %alloy stop · .result() · await
@@ -17,42 +17,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 from collections.abc import Callable, Generator
-from contextvars import ContextVar
 from typing import Any
 
 from IPython.core.error import UsageError
 
 from alloy_nb.engine import portal
-from alloy_nb.engine.calls.approval import Approver, Decision
-from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.run import Result, RunStatus
 from alloy_nb.errors import Interrupted, SessionError
-from alloy_nb.messages import ToolCall
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing import answers, status
 from alloy_nb.notebook.drawing.canvas import Canvas, NotebookCanvas, Publish
 from alloy_nb.notebook.drawing.terminal import TerminalCanvas
 from alloy_nb.notebook.drawing.transcript import Transcript
+from alloy_nb.notebook.kernel.errands import Errands, reachable
 from alloy_nb.notebook.turns.asking import Asking, came_to, knows, show_value, transcript_of
 from alloy_nb.notebook.turns.cell import run_cell
 from alloy_nb.notebook.words import Words
 
-__all__ = ["Background", "begun", "stop", "wait"]
+__all__ = ["Background", "begun", "steer", "stop", "wait"]
 
-_POLL_SECONDS = 0.01
 _STOP_SECONDS = 5.0
-_UNREACHABLE = (
-    "This turn runs in the background, where nothing can run on the main thread until the person "
-    "types %alloy wait. Answer without it, and say what was not run."
-)
-_QUEUED = "This has to run in the kernel: it runs when the cell that runs now has ended."
-_WAITED_ENOUGH = "no longer waited for; the turn goes on in the background, %alloy stop ends it"
-_ASKS = "The model asks for something: %alloy wait lets you answer."
-
-_is_question: ContextVar[bool] = ContextVar("alloy_question", default=False)
 
 
 class Background:
@@ -67,7 +53,7 @@ class Background:
         self._desk = desk
         self._transcript = transcript_of(desk, asking)
         self._canvas = _canvas(self._transcript, desk.shell)
-        self._errands = _Errands(desk.shell, self._say, self.stop)
+        self._errands = Errands(desk.shell, self._say, self.stop)
         self._has_begun = threading.Event()
         self._over = threading.Event()
         self._result: Result | None = None
@@ -123,7 +109,7 @@ class Background:
         if isinstance(self._canvas, NotebookCanvas):
             self._canvas.begin()
         self._future = portal.spawn(self._work())
-        self._errands.serve(self._has_begun)
+        self._errands.serve(self._has_begun, is_end=False)
         if self.done and self._result is None:
             self._outcome()
 
@@ -132,7 +118,7 @@ class Background:
         portal.current_host.set(self._errands)
         before = len(asking.session.results)
         settings = dict(asking.settings)
-        settings["approve"] = _reachable(settings["approve"], self._errands)
+        settings["approve"] = reachable(settings["approve"], self._errands)
         try:
             result = await run_cell(
                 asking.session,
@@ -239,16 +225,43 @@ def wait(desk: Desk, words: Words) -> None:
 
 
 def stop(desk: Desk, words: Words) -> None:
-    """Stop what answers in the background.
+    """Stop what answers in the background, else what a panel asked.
 
     Raises:
-        UsageError: Nothing does.
+        UsageError: Nothing answers.
     """
+    name = words.arguments[0] if words.arguments else words.flags.get("session")
+    session = desk.sessions.get(name or desk.current)
+    is_ours = any(not one.done and name in (None, one.name) for one in desk.background)
+    if not is_ours and session is not None and session.run is not None:
+        session.cancel()
+        status.say(f"{name or desk.current} is stopped; what it said is kept.")
+        return
     for handle in _named(desk, words, lambda handle: not handle.done):
         handle.stop()
         handle._over.wait(_STOP_SECONDS)
         handle.reported = True
         status.say(f"{handle.name} is stopped; what it said is kept.")
+
+
+def steer(desk: Desk, words: Words) -> None:
+    """Say something into what answers in the background, with what it refers to.
+
+    Raises:
+        UsageError: Nothing does, several do, or there is nothing to say.
+        SessionError: The answer is whole by now.
+    """
+    if not words.prompt.strip():
+        raise UsageError("Say what? %alloy steer TEXT")
+    running = _named(desk, words, lambda handle: not handle.done)
+    if len(running) > 1:
+        names = ", ".join(handle.name for handle in running)
+        raise UsageError(f"Several answer: {names}. Name one: %alloy steer -s NAME TEXT")
+    session = running[0].asking.session
+    dial = desk.data.of(session)
+    resolved = desk.data.resolved(session, words, desk.shell.user_ns, dial)
+    session.steer(resolved.prompt)
+    status.say(f"{session.name} is told with its next request.")
 
 
 def _named(desk: Desk, words: Words, wanted: Callable[[Background], bool]) -> list[Background]:
@@ -260,139 +273,6 @@ def _named(desk: Desk, words: Words, wanted: Callable[[Background], bool]) -> li
         whose = f" of {name}" if name else ""
         raise UsageError(f"Nothing{whose} answers in the background.{more}")
     return found
-
-
-# --- the main thread ------------------------------------------------------------------------------
-
-
-class _Errands:
-    """The host of a turn in the background: runs functions on the main thread when that is free.
-
-    Args:
-        shell: Whose main thread it is.
-        say: Says a line in the turn's output.
-        stop: Stops the turn, after an interrupt.
-    """
-
-    def __init__(self, shell: Any, say: Callable[[str], None], stop: Callable[[], None]) -> None:
-        self._shell = shell
-        self._say = say
-        self._stop = stop
-        self._waiting: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._questions: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._is_served = False
-        self.is_stopped = False
-        """Whether the person interrupted what ran on the main thread."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._has_said: set[str] = set()
-        self._is_busy = True  # the cell that begins the turn still runs
-        self._between = getattr(getattr(shell, "kernel", None), "io_loop", None)
-        self._hooks = {"pre_run_cell": self._cell_began, "post_run_cell": self._cell_ended}
-        for name, hook in self._hooks.items():
-            shell.events.register(name, hook)
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether something can run on the main thread, sooner or later, by itself."""
-        return self._between is not None or self._is_served
-
-    def post(self, function: Callable[[], object]) -> None:
-        """Run a function on the main thread when that is free."""
-        is_question = _is_question.get()
-        (self._questions if is_question else self._waiting).put(function)
-        if not self._is_served and (is_question or self._is_busy):
-            self._say_once(_ASKS if is_question else _QUEUED)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._run_in_loop)
-        elif self._between is not None:
-            self._between.add_callback(self._run_between)
-
-    def serve(self, until: threading.Event) -> None:
-        """Run what comes on this thread, until something has happened."""
-        self._is_served = True
-        try:
-            while not until.is_set():
-                self._run_all()
-                until.wait(_POLL_SECONDS)
-        except KeyboardInterrupt:
-            told = "stopped" if self.is_stopped else _WAITED_ENOUGH
-            raise Interrupted(told) from None
-        finally:
-            self._is_served = False
-
-    @contextlib.contextmanager
-    def served_by(self, loop: asyncio.AbstractEventLoop) -> Any:
-        """Let a loop of the main thread run what comes, between its own callbacks."""
-        self._loop, self._is_served = loop, True
-        try:
-            self._run_in_loop()
-            yield
-        finally:
-            self._loop, self._is_served = None, False
-
-    def close(self) -> None:
-        """Let go of the shell; nothing more is coming."""
-        for name, hook in self._hooks.items():
-            with contextlib.suppress(ValueError):  # it was closed before
-                self._shell.events.unregister(name, hook)
-
-    # --- inside -----------------------------------------------------------------------------------
-
-    def _run_all(self) -> None:
-        for waiting in (self._questions, self._waiting):
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    self._run(waiting.get_nowait())
-
-    def _run_in_loop(self) -> None:
-        # Out of a callback an interrupt would end the kernel's own loop.
-        with contextlib.suppress(KeyboardInterrupt):
-            self._run_all()
-
-    def _run_between(self) -> None:
-        """Run what waits, unless a cell does: an awaited cell lets callbacks through."""
-        if self._is_busy or self._is_served:
-            return
-        with contextlib.suppress(queue.Empty, KeyboardInterrupt):
-            while not self._is_busy:
-                self._run(self._waiting.get_nowait())
-
-    def _run(self, function: Callable[[], object]) -> None:
-        try:
-            function()
-        except KeyboardInterrupt:  # in the turn's own code: that is what the person sees running
-            self.is_stopped = True
-            self._stop()
-            raise
-
-    def _cell_began(self, *_: object) -> None:
-        self._is_busy = True
-
-    def _cell_ended(self, *_: object) -> None:
-        self._is_busy = False
-        if self._between is not None:
-            self._between.add_callback(self._run_between)
-
-    def _say_once(self, text: str) -> None:
-        if text not in self._has_said:
-            self._has_said.add(text)
-            self._say(text)
-
-
-def _reachable(decide: Approver, errands: _Errands) -> Approver:
-    """Let questions wait for a person, and refuse what nothing would ever run."""
-
-    async def ask(call: ToolCall, tool: Tool) -> Decision:
-        token = _is_question.set(True)
-        try:
-            decision = await decide(call, tool)
-        finally:
-            _is_question.reset(token)
-        if decision.allowed and tool.main_thread and not errands.is_reachable:
-            return Decision(allowed=False, reason=_UNREACHABLE)
-        return decision
-
-    return ask
 
 
 # --- drawing --------------------------------------------------------------------------------------

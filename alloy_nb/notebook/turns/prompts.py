@@ -13,8 +13,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from IPython.core.error import UsageError
+
 from alloy_nb.notebook.desk import Desk
-from alloy_nb.notebook.turns.asking import asked, prepared
+from alloy_nb.notebook.turns.asking import asked, by_panel, prepared
 from alloy_nb.notebook.turns.background import begun
 from alloy_nb.notebook.turns.compare import compared, models_of
 from alloy_nb.notebook.turns.preview import preview
@@ -37,6 +39,8 @@ def answered(desk: Desk, words: Words, namespace: dict[str, Any]) -> object:
         for own in [{**flags, "model": model} for model in models] or [flags]:
             preview(desk, replace(words, flags=own), namespace)
         return None
+    if by_panel.get() is not None and ("bg" in flags or len(models) > 1):
+        raise UsageError("Several models side by side and --bg need a cell: ask it there.")
     if len(models) > 1:
         return compared(desk, words, namespace)
     if "bg" in flags:

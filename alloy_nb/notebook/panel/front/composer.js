@@ -1,0 +1,196 @@
+// Where one types: the field, what goes along, what waits, what went wrong.
+
+/** @import {Waiting} from "./shapes.js" */
+/** @import {View} from "./view.js" */
+import { Completer } from "./completer.js";
+import { button, count, fit, icon, make } from "./nodes.js";
+
+const REFERENCE = /(?<![\w./@\\])@[^\s@]*$/;
+
+export class Composer {
+  /** @param {View} view */
+  constructor(view) {
+    const { store } = view;
+    this.view = view;
+    this.store = store;
+    this.recalled = -1;
+    this.stopping = 0;
+    this.notices = make("div", "alloy-notices");
+    this.queue = make("ul", "alloy-queue");
+    this.queue.setAttribute("aria-label", "Waiting messages");
+    this.chips = make("div", "alloy-chips");
+    this.area = make("textarea", "alloy-area");
+    this.area.rows = 1;
+    this.area.setAttribute("aria-label", "Message");
+    this.completer = new Completer(this.area, store, (text) => {
+      const cursor = this.area.selectionStart;
+      const before = text.slice(0, cursor);
+      const begun = REFERENCE.test(before) || /^\/\S+\s/.test(before);
+      return begun ? { text, cursor } : null;
+    });
+    this.files = make("input");
+    this.files.type = "file";
+    this.files.multiple = true;
+    this.files.hidden = true;
+    this.files.addEventListener("change", () => {
+      store.attach([...(this.files.files ?? [])]);
+      this.files.value = "";
+    });
+    const attach = button("Attach files or images", () => this.files.click(), { icon: "plus" });
+    const refer = button("@", () => view.form.askReference(), {
+      name: "alloy-icon",
+      title: "Attach a variable, a cell or its output",
+    });
+    refer.setAttribute("aria-label", refer.title);
+    this.steer = button("Tell it now", () => this.submit(true), {
+      title: "The answer that runs takes it in (Ctrl+Enter)",
+    });
+    this.stop = button("Stop", () => this.#stop(), { name: "alloy-button alloy-stop" });
+    this.stop.prepend(icon("stop"));
+    this.send = button("Send", () => this.submit(false), { name: "alloy-main alloy-send" });
+    const tools = make("div", "alloy-row alloy-tools", attach, refer, make("span", "alloy-space"));
+    tools.append(this.steer, this.stop, this.send);
+    this.box = make("div", "alloy-box", this.chips, this.area, tools, this.files);
+    this.root = make("div", "alloy-composer", this.notices, this.queue, this.completer.list);
+    this.root.append(this.box);
+    this.area.addEventListener("keydown", (event) => this.#key(event));
+    this.area.addEventListener("input", () => this.draw());
+    this.area.addEventListener("paste", (event) => this.#pasted(event));
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.isComposing || event.keyCode === 229) return;
+    if (this.completer.key(event)) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      this.submit(event.ctrlKey || event.metaKey);
+    } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      if (this.#recall(event.key === "ArrowUp" ? 1 : -1)) event.preventDefault();
+    }
+  }
+
+  /** Bring back what was said before, where nothing else is written. @param {number} step */
+  #recall(step) {
+    const typed = this.store.turns.map((turn) => turn.prompt.text);
+    const said = [...new Set([...typed, ...this.store.said].reverse())];
+    const shown = this.recalled < 0 ? "" : said[this.recalled];
+    if (this.area.value !== shown) return false;
+    const next = this.recalled + step;
+    if (next < -1 || next >= said.length) return next >= said.length;
+    this.recalled = next;
+    this.write(next < 0 ? "" : said[next]);
+    return true;
+  }
+
+  /** @param {ClipboardEvent} event */
+  #pasted(event) {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length || event.clipboardData?.getData("text/plain")) return;
+    event.preventDefault();
+    this.store.attach(files);
+  }
+
+  /** @param {boolean} steer */
+  submit(steer) {
+    const text = this.area.value;
+    if (this.store.closed || (!text.trim() && (steer || !this.store.chips.length))) return;
+    this.write("");
+    this.recalled = -1;
+    this.completer.close();
+    this.store.say(text, steer);
+    this.view.talk.toEnd();
+    this.area.focus();
+  }
+
+  #stop() {
+    this.store.send({ do: "stop" });
+    this.stop.lastChild?.replaceWith("Stopping…");
+    clearTimeout(this.stopping);
+    this.stopping = setTimeout(() => this.stop.lastChild?.replaceWith("Stop"), 3000);
+    this.area.focus();
+  }
+
+  /** @param {string} text */
+  write(text) {
+    this.area.value = text;
+    this.draw();
+  }
+
+  draw() {
+    const { running, closed } = this.store;
+    const typed = this.area.value.trim();
+    this.area.disabled = closed;
+    this.area.placeholder = closed
+      ? "The kernel is gone. Run the panel's cell again."
+      : running
+        ? "Enter queues it, Ctrl+Enter tells it now"
+        : "Ask…  @ refers to data, / is a command";
+    this.stop.hidden = !running || closed;
+    if (!running) {
+      clearTimeout(this.stopping);
+      this.stop.lastChild?.replaceWith("Stop");
+    }
+    this.steer.hidden = !running || !typed;
+    this.send.hidden = running && !typed;
+    this.send.textContent = running ? "Queue" : "Send";
+    this.send.disabled = closed || (!typed && !this.store.chips.length);
+    fit(this.area);
+  }
+
+  drawChips() {
+    this.chips.replaceChildren();
+    for (const { id, label, tokens, problem } of this.store.chips) {
+      const words = tokens === null || tokens === undefined ? label : `${label} · ${count(tokens)}`;
+      const chip = make("span", "alloy-chip", make("span", "", words));
+      chip.title = problem || (tokens ? `about ${tokens} tokens` : label);
+      if (problem) {
+        chip.classList.add("alloy-bad");
+        chip.append(make("span", "alloy-chip-problem", problem));
+      }
+      const drop = () => this.store.send({ do: "detach", id });
+      chip.append(button(`Remove ${label}`, drop, { icon: "close" }));
+      this.chips.append(chip);
+    }
+    this.draw();
+  }
+
+  drawQueue() {
+    const queued = this.store.head.queue ?? [];
+    const known = new Set(queued.map((one) => one.id));
+    const rows = queued.map((one) => this.#queued(one, "Queued"));
+    for (const one of this.store.held) {
+      if (!known.has(one.id)) rows.push(this.#queued(one, "Waiting for the kernel"));
+    }
+    this.queue.replaceChildren(...rows);
+  }
+
+  /**
+   * @param {Waiting} one
+   * @param {string} state
+   */
+  #queued({ id, text }, state) {
+    const words = make("span", "alloy-queued", text);
+    words.title = text;
+    const row = make("li", "", make("span", "alloy-muted", state), words);
+    if (this.store.running) {
+      const now = () => {
+        this.store.unqueue(id);
+        this.store.send({ do: "steer", text });
+      };
+      row.append(button("Tell it now", now));
+    }
+    row.append(button("Do not send", () => this.store.unqueue(id), { icon: "close" }));
+    return row;
+  }
+
+  drawNotices() {
+    const shown = this.store.notices.map(({ key, level, text }) => {
+      const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
+      if (level === "error") row.setAttribute("role", "alert");
+      row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
+      return row;
+    });
+    this.notices.replaceChildren(...shown);
+  }
+}
