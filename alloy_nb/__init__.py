@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from alloy_nb import errors, events, messages
+    from alloy_nb.analysis.comparison import Comparison, acompare, compare
+    from alloy_nb.analysis.findings import findings_of, note_finding
+    from alloy_nb.analysis.mapping import amap, map  # noqa: A004  # the word for it
     from alloy_nb.engine.agent import Agent, arun, astream, run, stream
     from alloy_nb.engine.budget import Budget
     from alloy_nb.engine.calls.approval import Decision
@@ -78,6 +81,7 @@ __all__ = [
     "Budget",
     "Citation",
     "Codex",
+    "Comparison",
     "ConfigError",
     "Cost",
     "Decision",
@@ -116,10 +120,12 @@ __all__ = [
     "ToolOutput",
     "ToolRecord",
     "Usage",
+    "acompare",
     "after_compaction",
     "after_completion",
     "after_tool_execution",
     "after_tool_request",
+    "amap",
     "arun",
     "astream",
     "bash",
@@ -127,12 +133,15 @@ __all__ = [
     "before_tool_call",
     "cancel_request",
     "catalog",
+    "compare",
     "edit",
     "errors",
     "events",
+    "findings_of",
     "load_ipython_extension",
     "mcp",
     "messages",
+    "note_finding",
     "on_error",
     "provider",
     "read",
@@ -148,11 +157,16 @@ __all__ = [
     "write",
 ]
 
+# Not among them: `map`, since a star would hide the builtin; `findings` and `python`, which change.
+
 __version__ = "0.1.0"
 
 # Where each public name lives. It is imported when it is first used, so that a notebook's first
 # cell, a worker or a command line that needs one of them does not wait for all the others.
 _HOMES = {
+    "analysis.mapping": ("amap", "map"),
+    "analysis.comparison": ("Comparison", "acompare", "compare"),
+    "analysis.findings": ("findings_of", "note_finding"),
     "engine.agent": ("Agent", "arun", "astream", "run", "stream"),
     "engine.calls.approval": ("Decision",),
     "engine.budget": ("Budget",),
@@ -205,6 +219,10 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its home and keep it (PEP 562)."""
     if name in _MODULES:
         return import_module(f"alloy_nb.{name}")
+    if name == "findings":  # what is noted so far: never kept, and no name that a star imports
+        return import_module("alloy_nb.analysis.findings").frame()
+    if name == "python":  # of the notebook that is open, if one is
+        return import_module("alloy_nb.notebook.extension").kernel_python()
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -214,7 +232,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, "__version__", "findings", "map", "python"])
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:

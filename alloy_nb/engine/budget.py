@@ -22,6 +22,9 @@ __all__ = ["UNKNOWN_PRICES", "Budget", "Spending", "UnknownPrice", "estimate_tok
 # Output that is reserved where a request sets no limit of its own; it is sent along as the limit.
 RESERVED_OUTPUT = 8_192
 
+# Both are frozen, so all runs may begin with the same ones.
+_NO_USAGE, _NO_COST = Usage(), Cost()
+
 UnknownPrice = Literal["refuse", "worst"]
 UNKNOWN_PRICES: tuple[UnknownPrice, ...] = ("refuse", "worst")
 
@@ -160,8 +163,7 @@ class Spending:
 
     def __init__(self, budget: Budget | None, unknown_price: UnknownPrice = "refuse") -> None:
         self.budget = budget
-        self.usage = Usage()
-        self.cost = Cost()
+        self.usage, self.cost = _NO_USAGE, _NO_COST
         self._dearest = unknown_price == "worst"
 
     def reserve(

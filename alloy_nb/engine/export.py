@@ -26,7 +26,7 @@ from alloy_nb.errors import ConfigError, SessionError
 if TYPE_CHECKING:
     from alloy_nb.engine.sessions.session import Session
 
-__all__ = ["ENDINGS", "as_text", "name_in", "read", "write"]
+__all__ = ["ENDINGS", "as_text", "name_in", "read", "write", "write_text"]
 
 # Where each form is made; imported when it is wanted, with the parsers that it needs.
 _FORMS = {".md": "paper", ".html": "page", ".ipynb": "cells", ".py": "script"}
@@ -52,12 +52,18 @@ def write(session: Session, path: Path, *, force: bool = False) -> Path:
             already and was not written by this function; with `force` it is replaced.
     """
     ending = _ending(path)
-    if not force and _is_foreign(path, ending):
-        raise ConfigError(
-            f"{path} exists and is no export: choose another name, or replace it with --force "
-            "(force=True)."
-        )
-    data = as_text(session.export_session(), ending).encode("utf-8", "replace")
+    _check_replaces(path, ending, force=force)
+    return write_text(as_text(session.export_session(), ending), path, force=True)
+
+
+def write_text(text: str, path: Path, *, force: bool = False) -> Path:
+    """Write a document that is made already, by the same rules.
+
+    Raises:
+        ConfigError: As `write`.
+    """
+    _check_replaces(path, _ending(path), force=force)
+    data = text.encode("utf-8", "replace")
     try:
         _replace(path, data)
     except (OSError, ValueError) as error:
@@ -94,6 +100,14 @@ def name_in(record: SessionRecord) -> str:
     name = record.metadata.get("name")
     called = isinstance(name, str) and 0 < len(name) <= 80 and name.isprintable()
     return str(name) if called else "main"
+
+
+def _check_replaces(path: Path, ending: str, *, force: bool) -> None:
+    if not force and _is_foreign(path, ending):
+        raise ConfigError(
+            f"{path} exists and is no export: choose another name, or replace it with --force "
+            "(force=True)."
+        )
 
 
 def _ending(path: Path) -> str:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
@@ -23,6 +24,7 @@ from alloy_nb.engine.skills import skills
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
 from alloy_nb.notebook.inputs.schema import type_name
+from alloy_nb.notebook.turns.teams import teams_in
 from alloy_nb.providers import DEFAULT_MODELS, catalog, vendors
 from alloy_nb.providers.base import EFFORTS
 from alloy_nb.providers.presets import PRESETS
@@ -100,7 +102,10 @@ def choices(desk: Desk, text: str) -> tuple[str, list[Choice]] | None:
     reference = _REFERENCE.search(rest)
     if reference is not None:
         word = reference["word"]
-        return f"@{word}", _cut(_named(desk, word), f"@{word}")
+        # An agent is asked by its name, which a prompt begins with.
+        first = not rest[: reference.start()].rpartition("\n")[2].strip()
+        agents = _agents(desk) if first or not is_cell else ()
+        return f"@{word}", _cut(chain(agents, _named(desk, word)), f"@{word}")
     begun = re.search(r"\S*\Z", rest)
     fragment = begun[0] if begun is not None else ""
     if is_cell and "\n" in rest:
@@ -205,6 +210,8 @@ def _value(desk: Desk, flag: Flag, begun: str) -> tuple[str, list[Choice]]:
             return begun, _cut(_models(begun), begun)
         case "session":
             return begun, _cut((Choice(name, "session") for name in desk.sessions), begun)
+        case "team":
+            return begun, _cut(_teams(desk), begun)
         case "fork":
             return begun, _cut(_branches(desk), begun)
         case "data":
@@ -231,7 +238,7 @@ def _arguments(desk: Desk, command: Command, words: Sequence[str], begun: str) -
     if name in _HAVE_FILES and len(words) < command.most:
         script = [Choice("script", "value")] if name == "promote" else []
         return [*script, *(Choice(path, "path") for path in _paths(begun, _HAVE_FILES[name]))]
-    if name == "explain" and not words:
+    if name in ("explain", "map") and not words:
         return _variables(desk, begun)
     if words:
         return _tools_of_words(desk, name, words)
@@ -254,6 +261,10 @@ def _arguments(desk: Desk, command: Command, words: Sequence[str], begun: str) -
             return [Choice(word, "value") for word in ("add", "drop", "mcp")]
         case "doctor":
             return [Choice("offline", "value")]
+        case "team":
+            return [*_teams(desk), Choice("off", "value")]
+        case "findings":
+            return [Choice(word, "value") for word in ("on", "off")]
     return list(_sessions(desk)) if name in _HAVE_SESSIONS else []
 
 
@@ -309,6 +320,16 @@ def _branches(desk: Desk) -> Iterator[Choice]:
     if session is not None and session.journal is not None:
         with contextlib.suppress(Exception):  # the journal may be locked or damaged
             yield from (Choice(name, "branch") for name in session.journal.branches())
+
+
+def _teams(desk: Desk) -> Iterator[Choice]:
+    yield from (Choice(name, "team") for name in teams_in(desk.shell.user_ns))
+
+
+def _agents(desk: Desk) -> Iterator[Choice]:
+    """Yield the agents that a prompt may begin with."""
+    for team in teams_in(desk.shell.user_ns).values():
+        yield from (Choice(f"@{name}", "agent") for name in team.names)
 
 
 def _variables(desk: Desk, begun: str) -> Iterator[Choice]:

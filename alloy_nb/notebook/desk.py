@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.calls.tool import Tool, as_tools
@@ -77,7 +78,8 @@ class Desk:
         self.keychain = Keychain()
         self.approvals = Approvals(lambda: settings.approve)
         self.names = Names(shell.user_ns, shell.user_ns_hidden)
-        python = python_tool(shell, self.names)
+        self.python = python = python_tool(shell, self.names)
+        """What runs code in this kernel, also for the agents of a team."""
         self.tools: tuple[Tool, ...] = as_tools([python, read, write, edit, bash])
         """What a new conversation may use."""
         self.data = Dialing(settings, shell, python)
@@ -93,10 +95,16 @@ class Desk:
         """What was asked outside of the conversations; it counts in what they cost."""
         self.panels: Any = None
         """The chat panels, once one was opened; see `panel.panels`."""
+        self.mapped: list[Any] = []
+        """What was paid for tables: an entry of the ledger for each."""
         self.said: list[str] = []
         """What the next cell says first."""
         self.events: dict[str, Sequence[Event]] = {}
         """What happened in the last turn that was drawn, by the id of its conversation."""
+        self.teams: dict[str, tuple[str, Any]] = {}
+        """The team of a conversation, by its name: the variable and the team."""
+        self.adopted: WeakSet[Session] = WeakSet()
+        """Agents of teams that go by the notebook's dial, and ask the person here."""
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
         self._unasked: set[str] = set()  # sessions that began here, and were not asked yet

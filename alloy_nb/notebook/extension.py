@@ -13,9 +13,10 @@ from alloy_nb.notebook.inputs import figures
 from alloy_nb.notebook.magics import Alloy
 
 if TYPE_CHECKING:
+    from alloy_nb.engine.calls.tool import Tool
     from alloy_nb.engine.run import Result
 
-__all__ = ["load", "unload"]
+__all__ = ["kernel_python", "load", "unload"]
 
 _RESULT = ("alloy_nb.engine.run", "Result")
 
@@ -48,6 +49,21 @@ def unload(shell: Any) -> None:
     cells_of(shell).silence(shell)
     tab.withdraw(shell)
     shell.display_formatter.ipython_display_formatter.pop(".".join(_RESULT), None)
+
+
+def kernel_python() -> Tool:
+    """Return the tool that runs code in the open notebook; `alloy_nb.python` is it.
+
+    Raises:
+        AttributeError: There is no notebook, or the extension is not loaded.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    magics = None if shell is None else _loaded(shell)
+    if magics is None:
+        raise AttributeError("al.python runs code in a notebook: %load_ext alloy_nb there first.")
+    return magics.desk.python
 
 
 def _show(result: Result) -> None:

@@ -70,6 +70,7 @@ FLAGS: Sequence[Flag] = (
         "what may leave the kernel in this turn: none, names, schema, sample:N, full",
     ),
     Flag(("-s", "--session"), "NAME", "use another conversation of this notebook"),
+    Flag(("--team",), "NAME", "let the agents of this team help; @AGENT PROMPT asks one of them"),
     Flag(("--new",), None, "forget the conversation first"),
     Flag(("--at",), "N", "ask in the place of turn N; it and what came after stay on a branch"),
     Flag(("--once",), None, "ask outside of the conversation: it is neither read nor kept"),
@@ -107,19 +108,32 @@ FLAGS: Sequence[Flag] = (
     Flag(("--verify",), None, "run it again, though it may reach out of the kernel; for promote"),
     Flag(("--no-verify",), None, "do not run it again; for promote"),
     Flag(("--plot",), None, "draw it; for cost and timeline"),
-    Flag(("--df",), None, "give a DataFrame; for cost"),
-    Flag(("--force",), None, "replace what is there; for export and import"),
+    Flag(("--df",), None, "give a DataFrame; for cost and findings"),
+    Flag(("--limit",), "N", "only the first N rows; for map"),
+    Flag(("--concurrency",), "N", "so many requests at a time; for map, which finds out by itself"),
+    Flag(("--force",), None, "replace what is there; for export, import and findings"),
     Flag(("-h", "--help"), None, "show this"),
 )
 
-COMMAND_FLAGS = ("force", "verify", "no_verify", "plot", "df")
+COMMAND_FLAGS = ("force", "verify", "no_verify", "plot", "df", "limit", "concurrency")
 """The keys of the flags that mean nothing to a prompt."""
 
 _ONE = ("session",)
 # Of a command that asks the model: what a prompt takes, as far as it concerns one answer in words.
 _ANSWERS = (
     *("model", "output", "session", "base_url", "max_cost", "think", "approve", "system"),
-    *("tools", "max_turns", "set", "once", "quiet", "verbose", "replay", "replay_only", "fresh"),
+    *(
+        "tools",
+        "team",
+        "max_turns",
+        "set",
+        "once",
+        "quiet",
+        "verbose",
+        "replay",
+        "replay_only",
+        "fresh",
+    ),
     *("data", "input"),
 )
 
@@ -165,6 +179,18 @@ COMMANDS: Sequence[Command] = (
     Command(
         "see", "[WORDS]", "show the model the last figure, and ask about it", 0, _ANSWERS, tail=True
     ),
+    Command(
+        "map",
+        "TABLE PROMPT",
+        "ask about each row: %alloy map df --as Label -o labels 'Label the mood of {review}'; "
+        "--dry-run shows what it would cost; run again, it goes on where it stopped",
+        1,
+        (
+            *("as", "output", "model", "base_url", "max_cost", "limit", "concurrency", "fresh"),
+            *("dry_run", "think", "set", "system", "data", "session"),
+        ),
+        tail=True,
+    ),
     Command("code", "[K]", "list the last answer's code, or put the K-th into a cell", 1, _ONE),
     Command(
         "promote",
@@ -180,7 +206,21 @@ COMMANDS: Sequence[Command] = (
         "show or set what may leave the kernel: none, names, schema, sample:N, full",
         1,
     ),
-    Command("stale", "", "list the answers whose variables, cells or files have changed", 0, _ONE),
+    Command(
+        "stale",
+        "",
+        "list the answers and findings whose variables, cells or files have changed",
+        0,
+        _ONE,
+    ),
+    Command(
+        "findings",
+        "[on|off]",
+        "list what the model noted; -o FILE.md, .html or .ipynb writes it, with links from numbers "
+        "to what computed them; on lets the model note",
+        1,
+        ("session", "output", "df", "force"),
+    ),
     Command(
         "panel",
         "[side]",
@@ -219,6 +259,13 @@ COMMANDS: Sequence[Command] = (
     Command("unpin", "N ...", "let a summary stand for them again", 50, _ONE),
     Command("compact", "[FOCUS]", "let a summary stand for what is older, now", 50, _ONE),
     Command("tools", "[add NAME|drop NAME|mcp COMMAND]", "list, add or drop tools", 50, _ONE),
+    Command(
+        "team",
+        "[NAME|off]",
+        "show the team and what each agent cost; or let that of a variable help from now on",
+        1,
+        _ONE,
+    ),
     Command("budget", "[USD|off]", "show or set what may be spent", 1, _ONE),
     Command("fork", "NAME", "begin a branch of the conversation here, and go on with it", 1, _ONE),
     Command("use", "NAME", "go on with another branch, or another session", 1, _ONE),

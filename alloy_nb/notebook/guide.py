@@ -19,7 +19,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Asking for help with code": ("fix", "explain", "see", "code", "promote"),
         "Asking once more": ("retry", "edit", "continue", "pick", "wait", "stop", "steer"),
         "Model, tools, limits": (
-            *("model", "models", "key", "tools", "approve", "data", "budget", "cost"),
+            *("model", "models", "key", "tools", "team", "approve", "data", "budget", "cost"),
             *("timeline", "skills", "doctor"),
         ),
         "What the model reads": (
@@ -29,6 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("panel", "history", "undo", "fork", "use", "tree", "reset", "resume", "sessions"),
             *("search", "forget", "export", "import"),
         ),
+        "Tables and findings": ("map", "findings"),
         "Variables": ("names", "restore"),
         "This": ("help",),
     }

@@ -1,4 +1,4 @@
-"""What was spent, turn by turn: also on branches that were left, since those were paid too."""
+"""What was spent, turn by turn and table by table: also on branches that were left, and paid."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LINE = 60
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A turn that was paid for, or a summary; `seconds` and `at` are ``None`` where unknown."""
+    """A turn that was paid for, a summary, or a map; what is unknown of it is ``None``."""
 
     session: str
     turn: int
     asked: str
     model: str
     status: str
-    usage: Usage
+    usage: Usage | None
     cost: Cost
     seconds: float | None = None
     at: datetime | None = None
@@ -53,9 +53,9 @@ def frame(found: Sequence[Entry]) -> Any:
         "asked": [entry.asked for entry in found],
         "model": [entry.model for entry in found],
         "status": [entry.status for entry in found],
-        "input_tokens": [entry.usage.input_tokens for entry in found],
-        "cached_tokens": [entry.usage.cache_read_tokens for entry in found],
-        "output_tokens": [entry.usage.output_tokens for entry in found],
+        "input_tokens": [entry.usage and entry.usage.input_tokens for entry in found],
+        "cached_tokens": [entry.usage and entry.usage.cache_read_tokens for entry in found],
+        "output_tokens": [entry.usage and entry.usage.output_tokens for entry in found],
         "usd": [None if entry.cost.usd is None else float(entry.cost.usd) for entry in found],
         "seconds": [entry.seconds for entry in found],
         "at": [entry.at for entry in found],
@@ -68,7 +68,7 @@ def frame(found: Sequence[Entry]) -> Any:
     return import_module(name).DataFrame(columns)
 
 
-def rows(found: Sequence[Entry], sessions: Iterable[Session]) -> list[list[str]]:
+def rows(found: Sequence[Entry], sessions: Sequence[Session]) -> list[list[str]]:
     """Return the entries as a table for the screen, with a sum for each session."""
     table = [["session", "turn", "asked", "model", "in", "cached", "out", "cost", "status"]]
     for session in sessions:
@@ -81,10 +81,16 @@ def rows(found: Sequence[Entry], sessions: Iterable[Session]) -> list[list[str]]
             for entry in own
         ]
         table.append([session.name, "all", "", "", *_counts(session.usage, session.cost, "")])
+    known = {session.name for session in sessions}
+    for entry in (entry for entry in found if entry.session not in known):
+        counts = _counts(entry.usage, entry.cost, entry.status)
+        table.append([entry.session, str(entry.turn), entry.asked, entry.model, *counts])
     return table
 
 
-def _counts(usage: Usage, cost: Cost, status: str) -> list[str]:
+def _counts(usage: Usage | None, cost: Cost, status: str) -> list[str]:
+    if usage is None:
+        return ["", "", "", dollars(cost), status]
     counts = (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens)
     return [*(f"{count:,}" for count in counts), dollars(cost), status]
 

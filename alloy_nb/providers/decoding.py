@@ -12,7 +12,7 @@ The events do not depend on how the bytes were cut. No networking here.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic_core import from_json
 
@@ -22,7 +22,28 @@ from alloy_nb.providers.base import Decoder
 from alloy_nb.providers.sse import EventTooLarge, SSEDecoder
 from alloy_nb.providers.wire_json import SurrogateJoiner, loads, mended
 
-__all__ = ["ReplyDecoder"]
+__all__ = ["Reading", "ReplyDecoder"]
+
+Read = TypeVar("Read")
+
+
+class Reading(Protocol[Read]):
+    """What the transport feeds the bytes of one reply to, and asks whether it was whole."""
+
+    fault: ProviderError | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the reply is whole."""
+        ...
+
+    def feed(self, chunk: bytes) -> list[Read] | None:
+        """Return what these bytes are; ``None`` where nothing moved the reply on."""
+        ...
+
+    def close(self) -> list[Read]:
+        """Take note that the bytes ended, and return the last of it; look at `fault` then."""
+        ...
 
 
 class ReplyDecoder:

@@ -1,29 +1,28 @@
-"""The one transport: a POST whose reply is a stream of events.
+"""The one transport: a request whose reply is a stream, of events nearly always.
 
 This file alone imports httpx, and no httpx exception, request or response leaves it: they print
 keys and URLs, and a notebook saves what is printed. It never follows a redirect (httpx carries
 ``x-api-key`` along to other hosts) and never retries, but over a dead connection (the engine does).
 
-Connections belong to the event loop that made them. Each is a pool of httpx with one place, and
-we keep them, for two reasons. A pool of many walks all its connections at every step: 64 requests
-on one cost ten times the CPU. And a task that is cancelled while httpcore (1.0) takes or gives back
-a connection leaves its place taken for ever, so after some interrupts a shared pool would hang:
-here a connection whose request did not end well is thrown away. All share one TLS context.
+Connections belong to the event loop that made them. Each is ours (`connection`), taken for a
+request and kept for the next; one whose request did not end well is thrown away. Through a proxy it
+is a pool of httpx with one place: one of many walks all its connections at every step, and a task
+that is cancelled while httpcore (1.0) takes or gives back a connection leaves its place taken for
+ever. All share one TLS context.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import functools
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 from weakref import WeakKeyDictionary
@@ -31,9 +30,12 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from alloy_nb.errors import ConnectionFailed, ProviderError, StreamTruncated, TimedOut
-from alloy_nb.events import ModelEvent
-from alloy_nb.providers.decoding import ReplyDecoder
+from alloy_nb.providers.connection import Connection, Unanswered
+from alloy_nb.providers.decoding import Reading
+from alloy_nb.providers.failure import Failure
+from alloy_nb.providers.http11 import Fault, written
 from alloy_nb.providers.listening import listening
+from alloy_nb.providers.watch import Watch
 
 __all__ = ["Call", "Failure", "close_clients", "stream_events"]
 
@@ -43,51 +45,7 @@ _ERROR_BYTES = 16 * 1024
 _CONNECTIONS = 256
 # A server that keeps the connection open after the last event gets this long to end its reply.
 _DRAIN_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A reply with an error status, for the wire to name."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def request_id(self) -> str | None:
-        """The vendor's id of the request, under whichever header it sends it."""
-        for name in ("request-id", "x-request-id", "x-amzn-requestid", "cf-ray"):
-            if name in self.headers:
-                return self.headers[name]
-        return None
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds to wait, from ``retry-after-ms`` or ``retry-after`` (seconds or a date)."""
-        if (milliseconds := _seconds(self.headers.get("retry-after-ms", ""))) is not None:
-            return milliseconds / 1000
-        value = self.headers.get("retry-after", "")
-        return _seconds(value) if _is_number(value) else _seconds_until(value)
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _seconds(value: str) -> float | None:
-    return float(value) if _is_number(value) and 0 <= float(value) < float("inf") else None
-
-
-def _seconds_until(date: str) -> float | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(date)
-        return max(0.0, moment.timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
-        return None
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +62,10 @@ class Call:
         deadline: ``time.monotonic()`` at which the whole reply must be there, or ``None``.
         fail: Names the error of a reply with an error status.
         client: A client of the user's own, with httpx's async interface, or ``None``.
+        method: ``POST``, or ``GET``.
+        kind: What the type of the reply has to hold; anything where it is empty.
+        once: Whether it must never be sent a second time, also not over a dead connection.
+        heard: Told of the headers of the reply, or ``None``.
     """
 
     url: str
@@ -115,18 +77,25 @@ class Call:
     deadline: float | None
     fail: Callable[[Failure], ProviderError]
     client: Any = field(default=None, repr=False)
+    method: str = "POST"
+    kind: str = "text/event-stream"
+    once: bool = False
+    heard: Callable[[Mapping[str, str]], object] | None = field(default=None, repr=False)
 
 
-async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[ModelEvent]:
+async def stream_events(call: Call, decoder: Reading[Read]) -> AsyncGenerator[Read, None]:
     """Send the call and yield the events of its reply; closing the iterator closes the connection.
 
     Raises:
         ProviderError: See :mod:`alloy_nb.errors`; nothing of httpx is in it.
     """
-    watch = _Watch(call)
+    watch = Watch(call)
     failure: ProviderError
     try:
-        async with _connection_for(call) as send, _opened(send, call, watch) as response:
+        async with (
+            _connection_for(call) as send,
+            contextlib.aclosing(await _opened(send, call, watch)) as response,
+        ):
             chunks = _chunks(response)
             watch.reading = True
             async for chunk in chunks:
@@ -146,7 +115,8 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
                 for event in decoder.close():
                     yield event
             if decoder.fault is None:
-                await _drain(chunks)
+                if not _is_whole(response):
+                    await _drain(chunks)
                 return
             failure = decoder.fault
     except asyncio.CancelledError:
@@ -155,7 +125,7 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
         failure = watch.error()
     except ProviderError as error:
         failure = error
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ssl.SSLError, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, Fault, OSError) as error:
         failure = _translated(error, call, begun=watch.begun)
     finally:
         watch.stop()
@@ -167,11 +137,16 @@ async def stream_events(call: Call, decoder: ReplyDecoder) -> AsyncIterator[Mode
 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read what follows the terminal event, so that the connection can be used again."""
-    with contextlib.suppress(TimeoutError, httpx.HTTPError):
+    with contextlib.suppress(TimeoutError, httpx.HTTPError, Fault, OSError):
         # The answer is whole: what a server does afterwards cannot change it.
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in chunks:
                 pass
+
+
+def _is_whole(response: httpx.Response) -> bool:
+    """Return whether nothing of a reply is left, as far as that can be told without waiting."""
+    return isinstance(response.stream, _Reply) and response.stream.is_whole
 
 
 def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -181,21 +156,23 @@ def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     return response.aiter_bytes()
 
 
-@contextlib.asynccontextmanager
-async def _opened(send: Send, call: Call, watch: _Watch) -> AsyncIterator[httpx.Response]:
-    """Send the request and give its response, if its status and type are as they should be."""
+async def _opened(send: Send, call: Call, watch: Watch) -> httpx.Response:
+    """Send the request and return its response, if its status and type are as they should be."""
     watch.reading = True
     response = await send(call)
     try:
-        kind = response.headers.get("content-type", "text/event-stream")
-        if response.status_code != 200 or "text/event-stream" not in kind.lower():
+        if call.heard is not None:
+            call.heard(response.headers)
+        kind = response.headers.get("content-type", call.kind)
+        if response.status_code != 200 or call.kind not in kind.lower():
             body = await _body(response)
             raise call.fail(Failure(response.status_code, response.headers, body))
-        watch.reading = False
-        watch.begun = True
-        yield response
-    finally:
+    except BaseException:
         await response.aclose()
+        raise
+    watch.reading = False
+    watch.begun = True
+    return response
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -205,59 +182,6 @@ async def _body(response: httpx.Response) -> bytes:
         if len(kept) >= _ERROR_BYTES:
             break
     return bytes(kept[:_ERROR_BYTES])
-
-
-class _Watch:
-    """Ends a reply on which nothing moves, or which passes its deadline.
-
-    One timer a reply instead of one a chunk. It cancels the task that reads, and only while it
-    reads: a consumer that takes its time over an event is not the vendor's delay.
-    """
-
-    def __init__(self, call: Call) -> None:
-        self.moved = time.monotonic()
-        self.reading = False
-        self.begun = False
-        self.fired = False
-        self._call = call
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self._left(), self._look)
-
-    def stop(self) -> None:
-        self._timer.cancel()
-
-    def error(self) -> TimedOut:
-        call = self._call
-        if self._task is not None:
-            self._task.uncancel()  # it was asked for here, and it ends here
-        late = call.deadline is not None and time.monotonic() >= call.deadline
-        what = (
-            "did not finish within the time that the run had"
-            if late
-            else f"sent nothing new for {call.progress_seconds:g} seconds"
-        )
-        return TimedOut(
-            f"{call.provider} {what}, so the request was closed. Ask again, or raise timeout=.",
-            provider=call.provider,
-            model=call.model,
-        )
-
-    def _left(self) -> float:
-        now = time.monotonic()
-        left = self.moved + self._call.progress_seconds - now
-        if self._call.deadline is not None:
-            left = min(left, self._call.deadline - now)
-        return left
-
-    def _look(self) -> None:
-        left = self._left()
-        if left <= 0 and self.reading and self._task is not None:
-            self.fired = True
-            self._task.cancel()
-            return
-        # A consumer that is slow is looked at again soon.
-        self._timer = self._loop.call_later(max(left, 0.05), self._look)
 
 
 # --- errors -----------------------------------------------------------------------------------
@@ -287,7 +211,7 @@ def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
             text = f"Cannot connect to {host}: {_cause(error)}."
         case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
             text = f"{host!r} is no address: give base_url= as https://host or http://host:port."
-        case httpx.RemoteProtocolError():
+        case httpx.RemoteProtocolError() | Fault():
             text = f"{host} closed the connection without an answer, or does not speak HTTP."
         case _:
             text = f"The connection to {host} broke: {_cause(error)}."
@@ -324,11 +248,11 @@ def _cause(error: BaseException) -> str:
 # --- connections --------------------------------------------------------------------------------
 
 Send = Callable[[Call], Awaitable[httpx.Response]]
+Address = tuple[str, str, int | None]
 
 _HEADERS = {"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "alloy_nb"}
 # The watch ends a silent reply; a limit on each read could not tell comments from events.
 _TIMEOUTS = httpx.Timeout(None, connect=CONNECT_SECONDS)
-_EXTENSIONS = {"timeout": _TIMEOUTS.as_dict()}
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60)
 _BROKEN = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
@@ -337,17 +261,13 @@ class _Kept:
     """Sends once more where a kept connection took a request and broke without a byte of answer.
 
     httpx cannot tell none from a cut head, so the stream, which comes with an answer, is heard.
-
-    Args:
-        joins: Whether a request goes out in one piece. Not where others share the stream.
     """
 
-    def __init__(self, *, joins: bool = False) -> None:
+    def __init__(self) -> None:
         self._stream: Any = None
-        self._joins = joins
 
     async def ask(self, send: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
-        with listening(self._stream, joins=self._joins) as heard:
+        with listening(self._stream) as heard:
             try:
                 response = await send()
             except _BROKEN:
@@ -358,25 +278,64 @@ class _Kept:
         return response
 
 
-class _Transport:
-    """Sends over httpx's transport itself.
+class _Reply(httpx.AsyncByteStream):
+    """The body of a reply that came over a connection of ours."""
 
-    Cookies, redirects and authentication are not for us, and cost time in every request.
-    """
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def is_whole(self) -> bool:
+        return self._connection.is_done
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        # No generator: one that is left before its end costs the loop a task to end it.
+        if piece := await self._connection.piece():
+            return piece
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._connection.release()
+
+
+class _Transport:
+    """Sends over a connection of ours, which it opens and keeps."""
 
     def __init__(self) -> None:
-        self._transport = httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=_LIMITS)
-        self.aclose = self._transport.aclose
-        self._kept = _Kept(joins=True)
+        self._connection: Connection | None = None
 
     async def send(self, call: Call) -> httpx.Response:
-        url, size = _parsed(call.url), str(len(call.body))
-        headers = {"host": url.netloc.decode("ascii"), "content-length": size, **_HEADERS}
-        headers.update(call.headers)
-        # Given a stream, httpx adds no headers: to find out which takes it 18 us.
-        body = httpx.ByteStream(call.body)
-        request = httpx.Request("POST", url, headers=headers, stream=body, extensions=_EXTENSIONS)
-        return await self._kept.ask(lambda: self._transport.handle_async_request(request))
+        url = _parsed(call.url)
+        fields = {"host": url.netloc.decode("ascii"), **_HEADERS, **call.headers}
+        request, head = written(call.method, url.raw_path, fields, call.body), None
+        if self._connection is not None and self._connection.is_usable:
+            with contextlib.suppress(Unanswered):
+                head = await self._connection.ask(request)
+        if head is None:
+            await self.aclose()
+            self._connection = await _opened_to(url)
+            head = await self._connection.ask(request)
+        stream = _Reply(self._connection)  # type: ignore[arg-type]  # there is one by now
+        return httpx.Response(head.status, headers=head.fields, stream=stream)
+
+    async def aclose(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+async def _opened_to(url: httpx.URL) -> Connection:
+    host, is_tls = url.raw_host.decode("ascii"), url.scheme == "https"
+    port = url.port or (443 if is_tls else 80)
+    tls = _tls() if is_tls else None
+    try:
+        return await Connection.open(host, port, tls=tls, seconds=CONNECT_SECONDS)
+    except TimeoutError:
+        raise httpx.ConnectTimeout("") from None
+    except OSError as error:
+        raise httpx.ConnectError("") from error
 
 
 class _Client:
@@ -390,7 +349,7 @@ class _Client:
     async def send(self, call: Call) -> httpx.Response:
         client = self._client
         request = client.build_request(
-            "POST",
+            call.method,
             call.url,
             content=call.body,
             headers={**_HEADERS, **call.headers},
@@ -400,29 +359,56 @@ class _Client:
         return await self._kept.ask(send)
 
 
+class _Place:
+    """A connection for the time of a request. No generator: there is one for each request."""
+
+    def __init__(self, connections: _Connections, address: Address, *, new: bool) -> None:
+        self._connections = connections
+        self._address = address
+        self._new = new
+        self._connection: _Transport | _Client | None = None
+
+    async def __aenter__(self) -> Send:
+        self._connection = await self._connections.take(self._address, new=self._new)
+        return self._connection.send
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        assert self._connection is not None  # noqa: S101  # it was entered
+        # An error that the server sent is an answer too, read and closed as it should be.
+        well = error is None or isinstance(error, ProviderError)
+        self._connections.give_back(self._address, self._connection, well=well)
+
+
 class _Connections:
     """The connections of one loop: taken for a request, kept for the next one if it ended well."""
 
     def __init__(self, new: Callable[[], _Transport | _Client]) -> None:
         self._new = new
-        self._idle: dict[tuple[str, str, int | None], list[_Transport | _Client]] = {}
+        self._idle: dict[Address, list[_Transport | _Client]] = {}
         self._room = asyncio.Semaphore(_CONNECTIONS)
         self._closing: set[asyncio.Task[None]] = set()
 
-    @contextlib.asynccontextmanager
-    async def one(self, url: httpx.URL) -> AsyncIterator[Send]:
-        async with self._room:
-            idle = self._idle.setdefault((url.scheme, url.host, url.port), [])
-            connection = idle.pop() if idle else self._new()
-            try:
-                yield connection.send
-            except ProviderError:  # an answer too, read and closed as it should be
-                idle.append(connection)
-                raise
-            except BaseException:  # raised again; httpcore may have lost count of its place
-                self._throw_away(connection)
-                raise
-            idle.append(connection)
+    def one(self, url: httpx.URL, *, new: bool) -> _Place:
+        """Return the place of a request: entered, it has a connection."""
+        return _Place(self, (url.scheme, url.host, url.port), new=new)
+
+    async def take(self, address: Address, *, new: bool) -> _Transport | _Client:
+        """Wait for room, and return a connection; a new one cannot be dead yet."""
+        await self._room.acquire()
+        try:
+            idle = self._idle.get(address)
+            return idle.pop() if idle and not new else self._new()
+        except BaseException:
+            self._room.release()
+            raise
+
+    def give_back(self, address: Address, connection: _Transport | _Client, *, well: bool) -> None:
+        """Keep a connection whose request ended well; httpcore may lose count of its place."""
+        self._room.release()
+        if well:
+            self._idle.setdefault(address, []).append(connection)
+        else:
+            self._throw_away(connection)
 
     async def close(self) -> None:
         for idle in self._idle.values():
@@ -452,6 +438,7 @@ def _tls() -> ssl.SSLContext:
     global _tls_context
     if _tls_context is None:
         _tls_context = httpx.create_ssl_context()
+        _tls_context.set_alpn_protocols(["http/1.1"])
     return _tls_context
 
 
@@ -463,7 +450,7 @@ def _connection_for(call: Call) -> contextlib.AbstractAsyncContextManager[Send]:
     of_loop = _loops.setdefault(asyncio.get_running_loop(), {})
     if proxied not in of_loop:
         of_loop[proxied] = _Connections(_through_proxy if proxied else _Transport)
-    return of_loop[proxied].one(url)
+    return of_loop[proxied].one(url, new=call.once)
 
 
 @functools.lru_cache(maxsize=256)

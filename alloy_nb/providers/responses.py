@@ -248,8 +248,9 @@ class OpenAI(VendorProvider):
             )
         return made
 
-    def _check(self, options: ModelOptions) -> None:
-        super()._check(options)
+    def check(self, options: ModelOptions) -> None:
+        """Refuse what this vendor cannot do, instead of leaving it out silently."""
+        super().check(options)
         if options.stop:
             raise ConfigError(f"{self.name} cannot stop at texts: leave stop= out.")
 

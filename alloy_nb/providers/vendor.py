@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -33,7 +35,7 @@ from alloy_nb.providers.handoff import EncodedHistory, Rules
 from alloy_nb.providers.wire_json import dumps, loads
 
 if TYPE_CHECKING:
-    from alloy_nb.providers.http import Failure
+    from alloy_nb.providers.http import Call, Failure
 
 __all__ = ["VendorProvider"]
 
@@ -111,6 +113,7 @@ class VendorProvider:
         self.extra_body = dict(extra_body or {})
         self._api_key = _secret(api_key)
         self._client = http_client
+        self._heard: Callable[[Mapping[str, str]], object] | None = None
 
     def __repr__(self) -> str:
         shown = f"{type(self).__name__}(model={self.model!r}, base_url={self.base_url!r})"
@@ -119,23 +122,39 @@ class VendorProvider:
     def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
         """Send the request and yield its events (the contract is in `providers.base`)."""
         # httpx takes as long to import as all the rest of the package: the first request pays.
-        from alloy_nb.providers.http import Call, stream_events
+        from alloy_nb.providers.http import stream_events
 
         options = request.options.over(self.options)
-        self._check(options)
+        self.check(options)
+        call = self.call(self.url, self.body(request), options, deadline=request.deadline)
+        decoder = ReplyDecoder(self.decoder(), provider=self.name, model=self.model, host=self.host)
+        return stream_events(call, decoder)
+
+    def call(
+        self, url: str, body: bytes, options: ModelOptions, *, deadline: float | None, **how: Any
+    ) -> Call:
+        """Return a request to this vendor, with its key; `how` are other fields of `Call`."""
+        from alloy_nb.providers.http import Call
+
         call = Call(
-            url=self.url,
+            url=url,
             headers=self._all_headers(options),
-            body=self.body(request),
+            body=body,
             provider=self.name,
             model=self.model,
             progress_seconds=self.timeout,
-            deadline=request.deadline,
+            deadline=deadline,
             fail=self.error,
             client=self._client,
+            heard=self._heard,
         )
-        decoder = ReplyDecoder(self.decoder(), provider=self.name, model=self.model, host=self.host)
-        return stream_events(call, decoder)
+        return replace(call, **how) if how else call
+
+    def listened(self, heard: Callable[[Mapping[str, str]], object]) -> Self:
+        """Return a copy that tells of the headers of each reply."""
+        other = copy.copy(self)
+        other._heard = heard
+        return other
 
     def _all_headers(self, options: ModelOptions) -> dict[str, str]:
         # Here alone is the key a local variable: a traceback may print those of every frame.
@@ -309,7 +328,7 @@ class VendorProvider:
             **about,
         )
 
-    def _check(self, options: ModelOptions) -> None:
+    def check(self, options: ModelOptions) -> None:
         """Refuse what this vendor cannot do, instead of leaving it out silently."""
         for name in _OPTIONAL:
             value = getattr(options, name)

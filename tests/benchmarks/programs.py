@@ -144,6 +144,20 @@ async def prompts_per_second(client: Client, sizes: Sizes) -> Outcome:
     return Outcome(sizes.prompts / wall, {"prompts": sizes.prompts, "deltas": heard})
 
 
+async def table(client: Client, sizes: Sizes) -> Outcome:
+    """The time for a table of prompts over the ideal: each takes 50 ms, so many are in flight."""
+    script = Script(wait_ms=50)
+    await client.table([f"{script.prompt} Warm {n}." for n in range(sizes.in_flight)], 8)
+    prompts = [f"{script.prompt} Row {n}." for n in range(sizes.rows)]
+    start = time.perf_counter()
+    answers = await client.table(prompts, sizes.in_flight)
+    wall = time.perf_counter() - start
+    if answers != [script.last_text] * sizes.rows:
+        raise WrongWork("an answer is missing")
+    ideal = sizes.rows / sizes.in_flight * 0.05
+    return Outcome(wall / ideal, {"prompts": sizes.rows})
+
+
 async def live_streams(client: Client, sizes: Sizes) -> Outcome:
     """Seconds of CPU to follow many replies at once, each with 50 tokens a second."""
     script = Script(deltas=round(50 * sizes.stream_seconds), pace_ms=20)
@@ -163,6 +177,7 @@ PROGRAMS = {
         first_token,
         parallel_tools,
         prompts_per_second,
+        table,
         live_streams,
     )
 }

@@ -30,6 +30,7 @@ WORK = {
     "import_time": {"starts": TINY.imports},
     "first_reply": {"starts": TINY.imports},
     "prompts_per_second": {"prompts": TINY.prompts, "deltas": 3 * TINY.prompts},
+    "table": {"prompts": TINY.rows},
     "live_streams": {"prompts": TINY.streams, "deltas": 10 * TINY.streams},
 }
 

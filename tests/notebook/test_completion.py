@@ -38,7 +38,7 @@ def table(cell):
 
 
 def test_commands_are_completed_after_the_magic(complete):
-    assert words(complete, "%alloy fi") == ["fix"]
+    assert words(complete, "%alloy fi") == ["fix", "findings"]
     assert {"resume", "reset", "retry"} <= set(words(complete, "%alloy re"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 from typing import Any
 
@@ -195,3 +196,23 @@ def test_a_run_whose_reply_was_cut_does_not_tell_a_whole_cost():
     assert result.cost.usd is None
     assert result.cost.known > 0
     assert str(result.cost).startswith("<") or "unknown" in str(result.cost)
+
+
+def test_what_a_token_costs_gives_what_the_table_calculates_for_every_model():
+    chance = random.Random(1)
+    compared = 0
+    for vendor in catalog._IDS:
+        for model in catalog.models(vendor):
+            read = chance.choice([0, 3, 1_000, 150_000, 200_000, 250_000, 2_000_000])
+            usage = Usage(input_tokens=read, output_tokens=chance.randrange(10_000))
+            assert catalog.cost(vendor, model, usage) == catalog._calculated(vendor, model, usage)
+            compared += catalog._rates(vendor, model, 0) is not None
+    assert compared > 500, "hardly any price is a sum"
+
+
+def test_what_is_cached_searched_or_long_is_calculated_by_the_table():
+    rates = catalog._rates("gemini", "gemini-2.5-pro", 0)
+    assert rates.hold_for(Usage(input_tokens=1_000, output_tokens=10))
+    assert not rates.hold_for(Usage(input_tokens=1_000_000))
+    for special in ("cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "searches"):
+        assert not rates.hold_for(Usage(input_tokens=1_000, **{special: 1}))

@@ -1,4 +1,4 @@
-"""What passes over a kept connection: noted, and a request in one piece."""
+"""What passes over a kept connection is noted, and goes on as it is."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Line:
         self.written.append(buffer)
 
 
-def send(line: Line, *pieces: bytes, joins: bool) -> set[str]:
+def send(line: Line, *pieces: bytes) -> set[str]:
     """Write the pieces as httpcore does, and return what was heard."""
 
     async def go() -> set[str]:
         stream: Any = line
-        with listening(stream, joins=joins) as heard:
+        with listening(stream) as heard:
             for piece in pieces:
                 await stream.write(piece, timeout=None)
         return heard
@@ -37,21 +37,9 @@ def send(line: Line, *pieces: bytes, joins: bool) -> set[str]:
     return asyncio.run(go())
 
 
-def test_a_head_goes_out_in_one_piece_with_its_body():
+def test_each_piece_goes_out_as_it_is():
     line = Line()
-    assert send(line, b"POST / ", b"{}", b"", joins=True) == {"written"}
-    assert line.written == [b"POST / {}", b""]
-
-
-def test_what_comes_after_the_body_goes_out_by_itself():
-    line = Line()
-    send(line, b"head", b"one", b"two", b"three", joins=True)
-    assert line.written == [b"headone", b"two", b"three"]
-
-
-def test_where_others_share_a_stream_each_piece_goes_out_as_it_is():
-    line = Line()
-    assert send(line, b"head", b"body", joins=False) == {"written"}
+    assert send(line, b"head", b"body") == {"written"}
     assert line.written == [b"head", b"body"]
 
 
@@ -59,7 +47,7 @@ def test_where_others_share_a_stream_each_piece_goes_out_as_it_is():
 def test_bytes_of_an_answer_are_heard_and_its_end_is_not(answer, heard):
     async def go() -> set[str]:
         line: Any = Line(answer)
-        with listening(line, joins=True) as noted:
+        with listening(line) as noted:
             assert await line.read(10) == answer
         return noted
 
@@ -68,14 +56,14 @@ def test_bytes_of_an_answer_are_heard_and_its_end_is_not(answer, heard):
 
 def test_nobody_listens_to_a_stream_afterwards():
     line = Line()
-    heard = send(line, b"head", b"body", joins=True)
+    heard = send(line, b"head", b"body")
     asyncio.run(line.write(b"later"))
-    assert line.written == [b"headbody", b"later"]
+    assert line.written == [b"head", b"body", b"later"]
     assert set(vars(line)) == {"written", "_answers"}
     assert heard == {"written"}
 
 
 def test_no_stream_is_not_listened_to():
-    with listening(None, joins=True) as heard:
+    with listening(None) as heard:
         pass
     assert heard == set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from alloy_nb.markup.pictures import embedded
 from alloy_nb.markup.rewrite import entities
 from alloy_nb.messages import Image
 
-__all__ = ["Code", "Words", "parted", "runnable", "tell"]
+__all__ = ["Code", "Words", "as_json", "parted", "runnable", "tell"]
 
 # Longer code is no cell that anybody reads; parsing it would take long.
 _MOST_CODE = 200_000
@@ -46,11 +46,15 @@ class Words:
 
 def tell(story: Story) -> str:
     """Return the notebook as JSON."""
-    cells = [_cell(cell, number) for number, cell in enumerate(parted(story), 1)]
+    return as_json([_cell(cell, number) for number, cell in enumerate(parted(story), 1)])
+
+
+def as_json(cells: Sequence[Mapping[str, Any]], *, form: str = "conversation") -> str:
+    """Return cells of the format as a notebook; `form` says what it tells."""
     notebook = {
         # First, so that the beginning of the file says what it is.
         "metadata": {
-            "alloy_nb": {"form": "conversation"},
+            "alloy_nb": {"form": form},
             "kernelspec": {
                 "display_name": "Python 3 (ipykernel)",
                 "language": "python",
@@ -60,7 +64,7 @@ def tell(story: Story) -> str:
         },
         "nbformat": 4,
         "nbformat_minor": 5,
-        "cells": cells,
+        "cells": list(cells),
     }
     return json.dumps(notebook, ensure_ascii=False, indent=1) + "\n"
 

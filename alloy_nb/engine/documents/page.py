@@ -27,7 +27,7 @@ from alloy_nb.markup.pictures import described, embedded
 from alloy_nb.messages import Image
 from alloy_nb.secrets import redact
 
-__all__ = ["POLICY", "tell"]
+__all__ = ["POLICY", "around", "tell"]
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -84,6 +84,11 @@ def tell(story: Story) -> str:
         *_bibliography(story.sources),
         "</main>",
     ]
+    return around(body, title=title)
+
+
+def around(body: Iterable[str], *, title: str) -> str:
+    """Return a page with this body; `title` and all text in it are escaped already."""
     return "\n".join(
         [
             "<!DOCTYPE html>",

@@ -14,6 +14,6 @@ from __future__ import annotations
 
 from alloy_nb.notebook.approval.question import visible
 from alloy_nb.notebook.approval.remembered import Memory
-from alloy_nb.notebook.approval.rules import Approvals, Rules, asker, meaning, named
+from alloy_nb.notebook.approval.rules import Approvals, OfTheTurn, Rules, asker, meaning, named
 
-__all__ = ["Approvals", "Memory", "Rules", "asker", "meaning", "named", "visible"]
+__all__ = ["Approvals", "Memory", "OfTheTurn", "Rules", "asker", "meaning", "named", "visible"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from alloy_nb.engine.agent import Agent
@@ -27,7 +28,15 @@ from alloy_nb.notebook.approval.person import NOBODY, Person
 from alloy_nb.notebook.approval.question import decision_of, question_about
 from alloy_nb.notebook.approval.remembered import Memory
 
-__all__ = ["Approvals", "Rules", "asker", "meaning", "named"]
+__all__ = [
+    "Approvals",
+    "OfTheTurn",
+    "Rules",
+    "asker",
+    "current_approver",
+    "meaning",
+    "named",
+]
 
 log = logging.getLogger("alloy_nb")
 
@@ -201,3 +210,19 @@ class _Standing:
     async def __call__(self, call: ToolCall, tool: Tool) -> Decision:
         rules = self._approvals._rules()
         return await self._approvals.asker(rules, self._session)(call, tool)
+
+
+class OfTheTurn:
+    """Decides for an agent that may do all: in a cell, as it is decided for whoever asked it.
+
+    Outside of cells, where a program asks the agent, its own setting holds: it may do all.
+    """
+
+    async def __call__(self, call: ToolCall, tool: Tool) -> Decision:
+        """Decide about a call."""
+        approve = current_approver.get()
+        return Decision(allowed=True) if approve is None else await approve(call, tool)
+
+
+current_approver: ContextVar[Approver | None] = ContextVar("alloy_approver", default=None)
+"""What decides about the calls of the cell that runs."""

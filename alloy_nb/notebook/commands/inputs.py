@@ -9,6 +9,7 @@ from traitlets import TraitError
 
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing import status
+from alloy_nb.notebook.findings import Board
 from alloy_nb.notebook.inputs.dial import Dial
 from alloy_nb.notebook.words import Words
 
@@ -48,9 +49,9 @@ class _InputWords:
         status.say(told)
 
     def stale(self, words: Words) -> None:
-        """List the answers whose inputs are no longer what they were."""
+        """List the answers and findings whose inputs are no longer what they were."""
         session = self._desk.session(words.flags.get("session"))
-        rows = self._desk.inputs.stale(session)
+        rows = [*self._desk.inputs.stale(session), *Board(self._desk).stale(session)]
         if len(rows) > 1:
             status.show(rows)
         else:

@@ -13,6 +13,7 @@ from alloy_nb.notebook import ledger, timeline
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing import charts, status
 from alloy_nb.notebook.words import Words, variable_of
+from alloy_nb.usage import Cost
 
 __all__ = ["commands"]
 
@@ -32,7 +33,8 @@ class _SpendingWords:
         named = words.flags.get("session")
         everything = [*self._desk.sessions.values(), *self._desk.asides]
         sessions = [self._desk.session(named)] if named else everything
-        found = ledger.entries(sessions)
+        tables = [] if named else self._desk.mapped
+        found = [*ledger.entries(sessions), *tables]
         if words.flags.get("df"):
             return self._kept(words, ledger.frame(found))
         if not words.flags.get("plot"):
@@ -40,7 +42,8 @@ class _SpendingWords:
             return None
         if not found:
             raise UsageError("There is nothing to draw: nothing was asked yet.")
-        total = sum((session.cost for session in sessions[1:]), sessions[0].cost)
+        total = sum((session.cost for session in sessions), Cost())
+        total = sum((table.cost for table in tables), total)
         charts.publish(charts.spending(found), f"{len(found)} turns: {total}.")
         return None
 

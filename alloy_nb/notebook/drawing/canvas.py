@@ -34,6 +34,7 @@ from alloy_nb.notebook.drawing.segments import (
 )
 from alloy_nb.notebook.drawing.terminal import TerminalCanvas
 from alloy_nb.notebook.drawing.transcript import Transcript
+from alloy_nb.usage import Cost
 
 __all__ = [
     "Canvas",
@@ -448,13 +449,19 @@ class _TextView:
 
 def _facts(segment: FooterSegment) -> dict[str, Any]:
     """Return what a program may want to read from a saved notebook."""
+    usd = {clean(name): _usd(cost) for name, cost in segment.agents.items()}
     return {
         "model": clean(segment.model),
         "status": segment.status,
         "seconds": round(segment.seconds, 3),
         "usage": segment.usage.model_dump(mode="json"),
-        "usd": None if segment.cost.usd is None else str(segment.cost.usd),
+        "usd": _usd(segment.cost),
+        **({"usd_by_agent": usd} if usd else {}),
     }
+
+
+def _usd(cost: Cost) -> str | None:
+    return None if cost.usd is None else str(cost.usd)
 
 
 class RecordingCanvas(NotebookCanvas):

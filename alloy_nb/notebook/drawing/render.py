@@ -24,7 +24,10 @@ from alloy_nb.markup.pictures import described, embedded
 from alloy_nb.markup.plain import clean, one_line, settled
 from alloy_nb.markup.rewrite import entities, fence
 from alloy_nb.messages import Citation, Image
+from alloy_nb.notebook.drawing import nested
+from alloy_nb.notebook.drawing.footer import footer_words, seconds_told
 from alloy_nb.notebook.drawing.segments import (
+    Delegate,
     FooterSegment,
     Form,
     Look,
@@ -38,9 +41,16 @@ from alloy_nb.notebook.drawing.segments import (
     ToolState,
 )
 from alloy_nb.secrets import redact
-from alloy_nb.usage import Cost
 
-__all__ = ["Bundle", "combine", "render", "render_phase", "render_text", "side_by_side"]
+__all__ = [
+    "Bundle",
+    "combine",
+    "render",
+    "render_line",
+    "render_phase",
+    "render_text",
+    "side_by_side",
+]
 
 _MUTED = "opacity:.7;font-size:.9em"
 _CARD = (
@@ -144,6 +154,13 @@ def render_phase(line: str) -> Bundle:
     words = _ELAPSED.sub(r'<span aria-hidden="true">\g<0></span>', escape_text(line))
     status = f'<div style="{_MUTED}" role="status" aria-live="polite">'
     return Bundle(f'{status}<span aria-hidden="true">⏳</span> {words}</div>', "", line)
+
+
+def render_line(line: str, *, live: bool = False) -> Bundle:
+    """Draw a line about work under way, or what it came to."""
+    line = one_line(line, 400)
+    html = f'<div style="{_TEXT};font-variant-numeric:tabular-nums">{escape_text(line)}</div>'
+    return Bundle(html, "" if live else entities(line), line)
 
 
 def combine(bundles: Sequence[Bundle]) -> Bundle:
@@ -278,7 +295,7 @@ def _formed(segment: TextSegment, form: Form, *, live: bool) -> Bundle:
 
 def _thinking(segment: ThinkingSegment, whole: bool) -> Bundle:
     opened = " open" if whole else ""
-    spent = "" if segment.seconds is None else f" for {_seconds(segment.seconds)}"
+    spent = "" if segment.seconds is None else f" for {seconds_told(segment.seconds)}"
     title = f"Thought{spent}"
     text = clean(segment.text).strip()
     if not text:
@@ -311,7 +328,7 @@ def _live_thinking(segment: ThinkingSegment, elapsed: float) -> Bundle:
 def _tool(segment: ToolSegment, *, live: bool, elapsed: float, whole: bool) -> Bundle:
     name = one_line(segment.name, 60) or "tool"
     sign = _SIGNS[segment.state]
-    spent = "" if segment.seconds is None else f" {_seconds(segment.seconds)}"
+    spent = "" if segment.seconds is None else f" {seconds_told(segment.seconds)}"
     decided = f" · {one_line(segment.decision)}" if segment.decision else ""
     by = " (by the vendor)" if segment.server else ""
     if live or not segment.finished:
@@ -319,12 +336,14 @@ def _tool(segment: ToolSegment, *, live: bool, elapsed: float, whole: bool) -> B
         return _open_tool(segment, f"🔧 {name}{by} {sign}{waited}", live=live)
     peek = one_line(_said(segment), 60)
     head = f'🔧 <code>{{}}</code>{by} {sign}{spent}{{}} <span style="opacity:.7">{{}}</span>'
-    parts = [_cut(_arguments(segment), whole), _cut(clean(segment.result or ""), whole)]
+    answer = "" if nested.repeats(segment) else segment.result or ""
+    parts = [_cut(_arguments(segment), whole), _cut(clean(answer), whole)]
     opened = " open" if whole else ""
-    html = "\n\n".join(
-        _pre(part, style) for part, style in zip(parts, (_CODE, _WRAP), strict=True) if part.strip()
-    )
-    markdown = "\n\n".join(fence(part) for part in parts if part.strip())
+    inner = _delegates(segment)
+    boxes = [_pre(part, style) for part, style in zip(parts, (_CODE, _WRAP), strict=True)]
+    html = "\n\n".join(box for box in (boxes[0], inner.html, boxes[1]) if box)
+    fenced = [fence(part) if part.strip() else "" for part in parts]
+    markdown = "\n\n".join(part for part in (fenced[0], inner.markdown, fenced[1]) if part)
     pictures = [_picture(image) for image in segment.images]
     told = "\n".join(words for _, words in pictures)
     shown = redact(
@@ -336,7 +355,8 @@ def _tool(segment: ToolSegment, *, live: bool, elapsed: float, whole: bool) -> B
     summary = head.format(*map(entities, (name, decided, peek)))
     folded = f"<details{opened}><summary>{summary}</summary>\n\n{markdown}\n\n</details>"
     title = f"🔧 {name}{by} {sign}{spent}{decided}"
-    lines = [title, _indented(parts[0]), _indented(parts[1], "  → "), told]
+    asked, said = _indented(parts[0]), _indented(parts[1], "  → ")
+    lines = [title, asked, _indented(inner.plain), said, told]
     return Bundle(
         shown,
         redact(folded) + (f"\n\n{entities(told)}" if told else ""),
@@ -347,6 +367,8 @@ def _tool(segment: ToolSegment, *, live: bool, elapsed: float, whole: bool) -> B
 def _open_tool(segment: ToolSegment, title: str, *, live: bool) -> Bundle:
     if segment.state == "approval":
         detail = _cut(clean(segment.subject or ""))
+    elif segment.delegates:
+        detail = clean("\n".join(nested.live_lines(segment)))
     elif segment.progress:
         detail = one_line(segment.progress[-1])
     else:
@@ -354,7 +376,34 @@ def _open_tool(segment: ToolSegment, title: str, *, live: bool) -> Bundle:
     html = f'<div style="{_CARD}">{escape_text(title)}{_pre(detail)}</div>'
     markdown = "\n\n".join([entities(title), *([fence(detail)] if detail else [])])
     plain = f"{title}\n{_indented(detail)}".rstrip()
-    return Bundle(redact(html), "" if live else redact(markdown), redact(plain), segment.view)
+    view = nested.view_of(segment)
+    return Bundle(redact(html), "" if live else redact(markdown), redact(plain), view)
+
+
+def _delegates(segment: ToolSegment) -> Bundle:
+    """Draw the agents that worked for a call, each with its own cards."""
+    shown, left = nested.of_call(segment)
+    drawn = [_delegate(delegate, segment) for delegate in shown]
+    if left:
+        drawn.insert(0, _notice(NoticeSegment("info", f"{left} before are not shown.")))
+    return combine(drawn) if drawn else Bundle("", "", "")
+
+
+def _delegate(delegate: Delegate, tool: ToolSegment) -> Bundle:
+    title, task = nested.title(delegate), nested.task_of(delegate, tool)
+    parts = [
+        render(part if not isinstance(part, str) else NoticeSegment("info", part))
+        for part in nested.parts(delegate)
+    ]
+    body = combine(parts) if parts else Bundle("", "", "")
+    asked_html = f"<br>{escape_text(task)}" if task else ""
+    head = f'<div style="{_MUTED}">{escape_text(title)}{asked_html}</div>'
+    asked = f" — {entities(task)}" if task else ""
+    return Bundle(
+        f'<div style="{_CARD}">{head}\n\n{body.html}</div>',
+        f"**{entities(title)}**{asked}\n\n{body.markdown}".rstrip(),
+        f"{title}\n{_indented(body.plain)}".rstrip(),
+    )
 
 
 def _asked(segment: ToolSegment) -> str:
@@ -437,52 +486,8 @@ def _notice(segment: NoticeSegment) -> Bundle:
 
 
 def _footer(segment: FooterSegment) -> Bundle:
-    line = one_line(" · ".join(_footer_words(segment)), 400)
+    line = one_line(" · ".join(footer_words(segment)), 400)
     return Bundle(f'<div style="{_MUTED}">{escape_text(line)}</div>', entities(line), line)
-
-
-def _footer_words(segment: FooterSegment) -> list[str]:
-    usage = segment.usage
-    counted = usage.total_tokens or not usage.unreported
-    words = [
-        f"↑{_count(usage.input_tokens)} ↓{_count(usage.output_tokens)}"
-        if counted
-        else "tokens unknown"
-    ]
-    if usage.cache_read_tokens:
-        words.append(f"cached {_count(usage.cache_read_tokens)}")
-    if usage.cache_write_tokens:
-        words.append(f"cache +{_count(usage.cache_write_tokens)}")
-    words += [_cost(segment.cost, segment.total), _seconds(segment.seconds)]
-    if segment.window_share is not None and segment.window:
-        words.append(f"{100 * segment.window_share:.0f}% of {_count(segment.window)}")
-    if segment.turns > 1:
-        words.append(f"{segment.turns} turns")
-    if segment.model:
-        words.append(one_line(segment.model, 80))
-    if segment.status != "completed":
-        words.append(segment.status.replace("_", " "))
-    if segment.label:
-        words.append(segment.label)
-    return words
-
-
-def _cost(cost: Cost, total: Cost | None) -> str:
-    return str(cost) if total is None or total == cost else f"{cost} (Σ {total})"
-
-
-def _count(number: int) -> str:
-    if number < 1000:
-        return str(number)
-    if number < 1_000_000:
-        return f"{number / 1000:.1f}".removesuffix(".0") + "k"
-    return f"{number / 1_000_000:.1f}".removesuffix(".0") + "M"
-
-
-def _seconds(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 def _indented(text: str, first: str = "    ") -> str:

@@ -6,14 +6,18 @@ frame.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from alloy_nb.messages import Citation, Image, ToolResult
 from alloy_nb.usage import Cost, Usage
 
 __all__ = [
+    "NOTICE_OF",
+    "Delegate",
     "FooterSegment",
     "Form",
     "Look",
@@ -34,6 +38,11 @@ NoticeKind = Literal["retry", "compacted", "stopped", "error", "budget", "info",
 the person said into the turn."""
 
 Form = Literal["md", "text", "code", "html", "json", "math"]
+
+NOTICE_OF: Mapping[str, NoticeKind] = MappingProxyType(
+    {"cancelled": "stopped", "halted": "stopped", "budget_exceeded": "budget"}
+)
+"""How it is said that a run ended, by its status."""
 
 _OPEN: frozenset[ToolState] = frozenset({"pending", "approval", "running"})
 
@@ -111,6 +120,24 @@ class TextSegment(_Grown):
 
 
 @dataclass(slots=True)
+class Delegate:
+    """Another agent that works in a call: its own segments, and how far it is.
+
+    `status` is ``None`` while it works; `cost` is what it has cost so far, with those it asked.
+    """
+
+    agent: str
+    segments: list[Segment]
+    task: str = ""
+    model: str = ""
+    activity: str = ""
+    cost: Cost = field(default_factory=Cost)
+    turns: int = 0
+    status: str | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class ToolSegment(_Grown):
     """One call of a tool; `text` is the JSON of its arguments as it arrives."""
 
@@ -133,11 +160,21 @@ class ToolSegment(_Grown):
     decision: str = ""
     """What the person decided, in words."""
     began: float | None = None
+    delegates: list[Delegate] = field(default_factory=list)
+    """The agents that work for it, where the call asks one."""
 
     @property
     def finished(self) -> bool:
         """Whether nothing more is coming."""
         return self.state not in _OPEN
+
+    def parsed(self) -> dict[str, Any] | None:
+        """Return the arguments that arrived as text, or ``None`` where it is no JSON object."""
+        try:
+            value = json.loads(self.text or "{}")
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
 
 
 @dataclass(slots=True)
@@ -163,6 +200,8 @@ class FooterSegment:
     window: int | None = None
     window_share: float | None = None
     label: str | None = None
+    agents: Mapping[str, Cost] = field(default_factory=dict)
+    """What each agent cost itself, where there were several."""
     version: int = 1
 
 

@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from alloy_nb.engine.calls.approval import in_words
 from alloy_nb.events import (
@@ -54,7 +52,9 @@ from alloy_nb.messages import (
     ToolCall,
     ToolResult,
 )
+from alloy_nb.notebook.drawing.delegates import Delegates
 from alloy_nb.notebook.drawing.segments import (
+    NOTICE_OF,
     FooterSegment,
     Look,
     NoticeKind,
@@ -105,6 +105,8 @@ class Transcript:
         self._numbers: dict[object, int] = {}
         self._bases: dict[tuple[str, int], int] = {}
         self._last_usage: Usage | None = None
+        self.agent, self.cost = "", Cost()
+        self.delegates = Delegates(Transcript)
 
     # --- what a face reads --------------------------------------------------------------------
 
@@ -194,7 +196,7 @@ class Transcript:
     def _around(self, event: Event) -> None:
         match event.body:
             case RunStarted(_, _, model):
-                self.model = model
+                self.agent, self.model = event.agent, model
                 self._do("waiting")
             case TurnStarted(_, model):
                 self._turn_started(event.agent, model)
@@ -206,18 +208,21 @@ class Transcript:
                 delay = f"{body.delay:.0f} s" if body.delay >= 1 else f"{body.delay:.1f} s"
                 self.notice("retry", f"{body.reason} Trying again in {delay}.")
                 self._do(f"retry {body.attempt} in {delay}, waiting")
-            case ContextCompacted(before, after):
+            case ContextCompacted(before, after) as body:
+                self.cost += body.cost or Cost()
                 self.notice("compacted", f"History shortened: {before} messages became {after}.")
             case ToolStarted() | ToolProgress() | ToolFinished() | ToolWithheld():
                 self._tool_event(event)
             case ApprovalAsked(call, subject):
-                tool = self.card(call)
+                tool = self._own(call)
                 tool.state, tool.subject = "approval", subject
                 self._do("asking you")
             case ApprovalDecided(call, allowed, how, reason):
-                self.card(call).decision = in_words(how, allowed=allowed, reason=reason)
+                self._own(call).decision = in_words(how, allowed=allowed, reason=reason)
             case BudgetWarned(spent, limit):
                 self.notice("budget", f"${spent:.2f} of ${limit:.2f} is spent.")
+            case Delegated(call_id=call_id) as body if call_id in self._tools:
+                self.delegates.apply(self._tools[call_id], body)
             case Delegated(agent, Event(body=RunStarted(prompt=task))):
                 self.notice("info", f"Asked {agent}: {one_line(task.text if task else '', 80)}")
             case Stopped() as body:
@@ -236,6 +241,8 @@ class Transcript:
             case "thinking":
                 self._open_thinking((agent, body.index))
             case "tool_call":
+                if body.id in self._tools and self._tools[body.id].finished:
+                    del self._tools[body.id]  # some servers count calls anew in each reply
                 tool = self._tool(body.id or "", body.name or "", server=body.server)
                 self._blocks[agent, body.index] = tool
                 self._do(f"calling {tool.name}")
@@ -249,7 +256,7 @@ class Transcript:
             case TextSegment() as segment:
                 self._anchor(segment)
             case ToolSegment(arguments=None) as tool:
-                tool.arguments = _arguments(tool.text)
+                tool.arguments = tool.parsed()
                 tool.version += 1
 
     def _fold(self, key: tuple[str, int], block: Block) -> None:
@@ -334,7 +341,22 @@ class Transcript:
     # --- tools --------------------------------------------------------------------------------
 
     def card(self, call: ToolCall) -> ToolSegment:
-        """Return the card of a call, which is made if there is none yet."""
+        """Return the card of a call, here or with an agent that was asked; else it is made."""
+        tool = self.find(call)
+        if tool is not None:
+            self._call(tool, call)
+        else:
+            tool = self.delegates.early[call.id] = self._own(call)
+        return tool
+
+    def find(self, call: ToolCall) -> ToolSegment | None:
+        """Return the card of a call, if there is one."""
+        tool = self._tools.get(call.id)
+        # Two models may give two calls one id.
+        same = tool is not None and tool.name == call.name
+        return tool if same else self.delegates.card(call)
+
+    def _own(self, call: ToolCall) -> ToolSegment:
         tool = self._tool(call.id, call.name, server=call.server)
         self._call(tool, call)
         return tool
@@ -358,7 +380,7 @@ class Transcript:
     def _tool_event(self, event: Event) -> None:
         match event.body:
             case ToolStarted(call):
-                tool = self.card(call)
+                tool = self._own(call)
                 tool.state, tool.began = "running", event.at
                 self._do(f"running {tool.name}")
             case ToolProgress(call_id, text) if call_id in self._tools:
@@ -368,7 +390,7 @@ class Transcript:
             case ToolWithheld(result) if result.call_id in self._tools:
                 self._tools[result.call_id].withheld = result
             case ToolFinished(call, result, seconds):
-                tool = self.card(call)
+                tool = self._own(call)
                 tool.seconds = seconds
                 self._answered(tool, result)
 
@@ -385,10 +407,11 @@ class Transcript:
         self._close_tool(tool, done)
 
     def _close_tool(self, tool: ToolSegment, state: ToolState) -> None:
+        self.delegates.end(tool)
         tool.state = state
         tool.version += 1
         if tool.arguments is None and tool.pieces:
-            tool.arguments = _arguments(tool.text)
+            tool.arguments = tool.parsed()
         if not any(not t.finished for t in self._tools.values()):
             self._do("waiting")
 
@@ -424,6 +447,7 @@ class Transcript:
             for index, block in enumerate(body.message.content):
                 self._fold((agent, index), block)
         self._last_usage = body.usage
+        self.cost += body.cost
         if body.message.origin is not None:
             self.model = body.message.origin.model
         for tool in self._tools.values():
@@ -437,7 +461,7 @@ class Transcript:
         self._close_last()
         # A failure is raised by whoever runs this, so it stands below the answer as an error.
         if body.error and body.status != "error":
-            self.notice(_NOTICE_OF.get(body.status, "info"), body.error)
+            self.notice(NOTICE_OF.get(body.status, "info"), body.error)
         if body.status == "error" and not self._has_said:
             self.finished = True
             return  # nothing came back, so there is nothing to sum up
@@ -457,6 +481,7 @@ class Transcript:
                 window=self._window,
                 window_share=share,
                 label=self._label,
+                agents=self.delegates.spent(self.agent, self.cost),
             )
         )
         self.finished = True
@@ -493,18 +518,3 @@ class Transcript:
             self.activity = activity
             self.activity_version += 1
         self._since = self._now
-
-
-_NOTICE_OF: dict[str, NoticeKind] = {
-    "cancelled": "stopped",
-    "halted": "stopped",
-    "budget_exceeded": "budget",
-}
-
-
-def _arguments(text: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

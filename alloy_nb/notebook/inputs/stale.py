@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from alloy_nb.analysis.findings import findings_in
 from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.session import Session
@@ -91,7 +92,7 @@ class Inputs:
         if not result.turns or "replayed" in result.metadata:
             return
         files = ToolContext(session.agent.working_directory, session.agent.allowed_paths)
-        names = [*prompt.names, *_read(result)]
+        names = [*prompt.names, *_noted(result), *_read(result)]
         marks = {}
         for name in list(dict.fromkeys(_things(names)))[:_MOST_NAMES]:
             value = self._now(name, files)
@@ -117,6 +118,18 @@ class Inputs:
             for name, how in self.changes(given):
                 rows.append([str(given.turn), given.preview, name, how])
         return rows
+
+    def since(self, session: Session, turn: int, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield which of these names have changed since the answer of a turn, and how."""
+        wanted = set(_things(names))
+        of_turn = [given for given in self._of(session) if given.turn == turn]
+        for given in of_turn[-1:]:
+            yield from ((name, how) for name, how in self.changes(given) if name in wanted)
+
+    def look(self, name: str) -> Any:
+        """Return what a name or a cell such as ``In[3]`` stands for now, or ``None``."""
+        value = self._now(name, ToolContext())
+        return None if value is _NOTHING else value
 
     def changes(self, given: _Given) -> Iterator[tuple[str, str]]:
         """Yield what has changed since an answer, and how."""
@@ -195,6 +208,13 @@ def _read(result: Result) -> Iterator[str]:
         code = call.input.get("code")
         if call.name == "python" and isinstance(code, str):
             yield from _loaded(code)
+
+
+def _noted(result: Result) -> Iterator[str]:
+    """Yield the variables and cells on which the findings of an answer rest."""
+    for finding in findings_in(result.messages):
+        if any(call.id == finding.call_id for call in result.tool_calls):
+            yield from (e.name for e in finding.evidence if e.kind in ("cell", "variable"))
 
 
 def _loaded(code: str) -> list[str]:

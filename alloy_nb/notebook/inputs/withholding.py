@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from alloy_nb.analysis.findings import note_finding
 from alloy_nb.engine.calls.tool import Tool, ToolContext
 from alloy_nb.engine.middleware.base import HookContext, Middleware, RunNext, ToolNext, current_run
 from alloy_nb.engine.run import Result, Run
@@ -80,7 +81,7 @@ class Withholding(Middleware):
             self._columns.said(self._session, str(call.input.get("code", "")))
             if Dial.of(context.values).width <= self._now().width:
                 self._harmless.add(key)
-        elif _is_refused(tool, call):
+        elif tool.function is note_finding.function or _is_refused(tool, call):
             self._harmless.add(key)
 
     async def tool(self, call: ToolCall, next: ToolNext) -> ToolResult:  # noqa: A002

@@ -35,6 +35,7 @@ from alloy_nb.notebook.inputs.dial import KEY, Dial
 from alloy_nb.notebook.inputs.fingerprint import fingerprint
 from alloy_nb.notebook.inputs.references import Resolved
 from alloy_nb.notebook.turns.cell import run_cell
+from alloy_nb.notebook.turns.teams import addressed, with_tools
 from alloy_nb.notebook.turns.turn_settings import settings_of
 from alloy_nb.notebook.turns.typed import Typed, wanted
 from alloy_nb.notebook.words import Words, variable_of
@@ -99,8 +100,12 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     flags = words.flags
     _check_together(flags)
     output = variable_of(flags)
-    session = desk.to_ask(flags.get("session"), replay=_replay(desk, flags) != "off")
+    asks = addressed(desk, words, namespace)
+    words, flags = asks.words, asks.words.flags
+    session = asks.agent or desk.to_ask(flags.get("session"), replay=_replay(desk, flags) != "off")
     settings = settings_of(desk, flags, session.agent)
+    if asks.tools:
+        settings["tools"] = with_tools(settings.get("tools", session.agent.tools), asks.tools)
     typed = None
     if "as" in flags:
         names = tuple(tool.name for tool in settings.get("tools", session.agent.tools))
@@ -109,6 +114,8 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     dial = desk.data.of(session, flags.get("data"))
     settings["context"] = {**session.agent.context, KEY: dial}
     resolved = desk.data.resolved(session, words, namespace, dial)
+    if asks.remark:
+        resolved = replace(resolved, remarks=(asks.remark, *resolved.remarks))
     look = _look(flags)
     if look.form in _FORMS:
         resolved = replace(resolved, text=f"{resolved.text}\n\n{_FORMS[look.form]}")

@@ -9,7 +9,8 @@ from typing import Any
 from alloy_nb.engine.agent import Prompt
 from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.engine.sessions.session import Session
-from alloy_nb.events import RunFinished, ToolFinished
+from alloy_nb.events import Delegated, RunFinished, ToolFinished
+from alloy_nb.notebook.approval.rules import current_approver
 from alloy_nb.notebook.approval.stage import Stage, current_stage
 from alloy_nb.notebook.drawing.canvas import Canvas
 from alloy_nb.notebook.drawing.transcript import Transcript
@@ -46,13 +47,17 @@ async def run_cell(
             if isinstance(event.body, RunFinished):
                 _tell_names(names, session, transcript)
             transcript.apply(event)
-            if isinstance(event.body, ToolFinished) and event.body.data == SHOWN:
-                transcript.card(event.body.call).images = ()  # they are outputs of their own
+            inner = event.body
+            while isinstance(inner, Delegated):
+                inner = inner.event.body
+            if isinstance(inner, ToolFinished) and inner.data == SHOWN:
+                transcript.card(inner.call).images = ()  # they are outputs of their own
         return count
 
     canvas.before = session.flush  # what is shown outlives the kernel
     canvas.mark()
     current_stage.set(Stage(transcript, canvas))  # of this task, which ends with the cell
+    current_approver.set(settings.get("approve"))
     try:
         async with session.start(prompt, **settings) as run:
             begun()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Exchange", "Reference", "Result", "read_exchange"]
+__all__ = ["Exchange", "Reference", "Result", "Told", "read_exchange"]
 
 TOOL = "python"
 
@@ -101,6 +101,15 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What another tool than the one that computes has answered."""
+
+    tool: str
+    text: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """The question that is to be answered now, and what was done for it so far."""
 
@@ -108,6 +117,8 @@ class Exchange:
     references: tuple[Reference, ...]
     earlier: tuple[Reference, ...]
     results: tuple[Result, ...]
+    told: tuple[Told, ...]
+    tools: tuple[Mapping[str, Any], ...]
     pictures: tuple[bytes, ...]
     can_compute: bool
     thinks: bool
@@ -120,12 +131,15 @@ def read_exchange(body: Mapping[str, Any]) -> Exchange:
     start = asked[-1] if asked else 0
     said = _KERNEL.sub("", _said(messages[start][1])) if messages else ""
     before = [_references(_said(messages[i][1])) for i in asked[:-1]]
+    answers = _answers([blocks for _, blocks in messages[start + 1 :]])
     choice = body.get("tool_choice") or {}
     return Exchange(
         prompt=_REFERENCE.sub("", said).strip(),
         references=_references(said),
         earlier=next((found for found in reversed(before) if found), ()),
-        results=_results([blocks for _, blocks in messages[start + 1 :]]),
+        results=_results(answers),
+        told=tuple(Told(name, text, failed) for name, text, failed in answers if name != TOOL),
+        tools=tuple(body.get("tools") or ()),
         pictures=_pictures(messages[start][1]) if messages else (),
         can_compute=choice.get("type") != "none"
         and any(tool.get("name") == TOOL for tool in body.get("tools") or ()),
@@ -153,9 +167,22 @@ def _references(said: str) -> tuple[Reference, ...]:
     return tuple(Reference(name, body) for name, body in _REFERENCE.findall(said))
 
 
-def _results(messages: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[Result, ...]:
-    answers = [b for blocks in messages for b in blocks if b.get("type") == "tool_result"]
-    return tuple(
-        Result(number, _said(_blocks(answer.get("content"))), bool(answer.get("is_error")))
-        for number, answer in enumerate(answers, start=1)
-    )
+def _answers(
+    messages: Sequence[Sequence[Mapping[str, Any]]],
+) -> list[tuple[str, str, bool]]:
+    """Return what tools answered: which, what, and whether it failed."""
+    called: dict[str, str] = {}
+    found = []
+    for block in (block for blocks in messages for block in blocks):
+        if block.get("type") == "tool_use":
+            called[str(block.get("id"))] = str(block.get("name"))
+        elif block.get("type") == "tool_result":
+            name = called.get(str(block.get("tool_use_id")), TOOL)
+            text = _said(_blocks(block.get("content")))
+            found.append((name, text, bool(block.get("is_error"))))
+    return found
+
+
+def _results(answers: Sequence[tuple[str, str, bool]]) -> tuple[Result, ...]:
+    own = [(text, failed) for name, text, failed in answers if name == TOOL]
+    return tuple(Result(number, text, failed) for number, (text, failed) in enumerate(own, start=1))

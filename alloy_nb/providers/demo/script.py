@@ -7,6 +7,9 @@
       and rows are to be dropped       -> code that drops them -> how many went   (tidying)
     the last figure                    -> its words; a script has no eyes
     another variable                   -> its type and value
+    a form to fill in, no code to run  -> what the words of the prompt say          (labels)
+    other agents can be asked          -> each of them, then what they said         (teamwork)
+    findings are to be noted           -> the claims of the answer, first           (teamwork)
     no reference, but a calculation    -> that calculation
     no reference, but about data       -> the tables that there are, then the one that is meant
     anything else                      -> what the demo is, and how to ask a real model
@@ -20,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from alloy_nb.messages import Text, Thinking, ToolCall
-from alloy_nb.providers.demo import plots, tidying
+from alloy_nb.providers.demo import labels, plots, teamwork, tidying
 from alloy_nb.providers.demo.exchange import TOOL, Exchange, Reference, read_exchange
 from alloy_nb.providers.demo.table import Table, look_at, mentions
 from alloy_nb.providers.demo.wire import ReplyBlock
@@ -83,16 +86,28 @@ model runs on this machine without a key: `%alloy models` lists what there is.""
 def answer(body: Mapping[str, Any], identity: str) -> list[ReplyBlock]:
     """Return the blocks of the reply to a request in Anthropic's format."""
     exchange = read_exchange(body)
-    step = _next(exchange)
+    step = _next(exchange, str(body.get("model", "")))
     blocks: list[ReplyBlock] = [Thinking(text=step.thought)] if exchange.thinks else []
-    if step.code is None:
-        return [*blocks, *step.answer]
-    call = ToolCall(id=f"toolu_demo_{identity}", name=TOOL, input={"code": step.code})
-    return [*blocks, call]
+    if step.code is not None:
+        call = ToolCall(id=f"toolu_demo_{identity}", name=TOOL, input={"code": step.code})
+        return [*blocks, call]
+    calls = [
+        ToolCall(id=f"toolu_demo_{identity}_{number}", name=name, input=arguments)
+        for number, (name, arguments) in enumerate(step.calls, 1)
+    ]
+    return [*blocks, *(calls or step.answer)]
 
 
-def _next(exchange: Exchange) -> Step:
+def _next(exchange: Exchange, model: str) -> Step:
+    filled = labels.fill(exchange, model)
+    if filled is not None:
+        return filled
+    asked = teamwork.ask(exchange)
+    if asked is not None:
+        return asked
     step = _wanted(exchange)
+    if step.code is None and (noted := teamwork.note(exchange, step)) is not None:
+        return noted
     if step.code is not None and not exchange.can_compute:
         text = (
             f"I would have to compute that, and no `{TOOL}` tool is offered to me here. So I have "

@@ -33,11 +33,12 @@ _DENIED = re.compile(r"\b(den(y|ied)|declined|refused|reject(ed)?|polic(y|ies)|a
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes next: a thought, then either code to run or an answer."""
+    """What comes next: a thought, then code to run, other tools to call, or an answer."""
 
     thought: str
     code: str | None = None
     answer: tuple[Text, ...] = ()
+    calls: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

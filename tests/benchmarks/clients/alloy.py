@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+
 import alloy_nb as al
 
 from .base import MODEL, Client, OnText, Step
@@ -31,3 +34,10 @@ class Peer(Client):
             prompt, provider=self.provider, tools=[al.tool(step)], max_turns=1_000_000
         )
         return result.text
+
+    async def table(self, prompts: Sequence[str], at_once: int) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            made = await al.amap(
+                prompts, "{value}", provider=self.provider, concurrency=at_once, checkpoint=folder
+            )
+        return list(made["answer"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 __all__ = ["MODEL", "TOOL_SCHEMA", "Client", "OnText", "Step"]
@@ -54,6 +55,20 @@ class Client:
         happened (`seeded` clients only).
         """
         raise NotImplementedError
+
+    async def table(self, prompts: Sequence[str], at_once: int) -> list[str]:
+        """Ask every prompt, so many at a time, and return the answers in the same order."""
+        answers = [""] * len(prompts)
+        numbers = iter(range(len(prompts)))
+
+        async def work() -> None:
+            for number in numbers:
+                pieces: list[str] = []
+                await self.stream(prompts[number], pieces.append)
+                answers[number] = "".join(pieces)
+
+        await asyncio.gather(*(work() for _ in range(at_once)))
+        return answers
 
     async def close(self) -> None:
         """Close the connections."""

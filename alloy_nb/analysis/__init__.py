@@ -1,0 +1,1 @@
+"""Many questions at once: a table whose every row is asked."""
