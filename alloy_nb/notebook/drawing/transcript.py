@@ -94,8 +94,7 @@ class Transcript:
         self.look = Look()
         self.version = 0
         self.model = ""
-        self.turns = 0
-        self.finished = False
+        self.turns, self.finished = 0, False
         self.events: Sequence[Event] = ()
         self.activity, self.activity_version = "waiting", 0
         self._window, self._label, self._total = context_window, label, total
