@@ -28,6 +28,7 @@ from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.errors import ConfigError
 from alloy_nb.providers import Anthropic, OpenAICompat, catalog
+from tests.analysis.faults import PROMPT, Biller, label_of
 from tests.analysis.test_batches import Rows
 from tests.engine.scripted import HANG, Scripted, says
 from tests.servers.sse import STALL, Pause, Request, Server, json_answer, stream
@@ -38,6 +39,8 @@ distributed = pytest.importorskip("distributed")
 
 KEY = "k-1234567890"
 TOKENS = 18  # of each reply here, in and out
+FULL = bool(os.environ.get("ALLOY_TEST_FULL"))
+ROWS, MOST = (10_000, 64) if FULL else (300, 16)
 pytestmark = pytest.mark.slow
 
 
@@ -341,6 +344,40 @@ def test_a_worker_killed_midway_loses_and_doubles_no_row(own):
     assert len(twice) <= 10
     assert not twice & {f"text {n}" for n in answered}
     assert max(heard.asked.values()) <= 2
+
+
+def test_faults_and_a_killed_worker_lose_double_and_pay_twice_for_no_kept_row(own, tmp_path):
+    biller = Biller(wait=0.05)
+    numbers = list(range(ROWS))
+
+    def kill() -> None:
+        while biller.paid.total() < ROWS // 3:
+            time.sleep(0.005)
+        kill_one(own)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with Server(otherwise=biller) as server:
+        labels = al.map(
+            numbers,
+            PROMPT,
+            provider=OpenAICompat("labels-1", api_key="sk-test", base_url=server.url),
+            client=own,
+            keys="send",
+            concurrency=MOST,
+            retries=8,
+            retry_backoff_ms=5,
+            checkpoint=tmp_path / "rows.db",
+        )
+    thread.join()
+    print(f"\n{ROWS} rows, {biller.asked.total()} requests, faults {dict(biller.faults)}")
+    assert labels["error"].isna().all()
+    assert list(labels["answer"]) == [f"{n} is {label_of(n)}" for n in numbers]
+    # Paid twice: at most what was on its way from the worker that was killed.
+    twice = [number for number, times in biller.paid.items() if times > 1]
+    print(f"{len(twice)} were answered again, of {MOST} in flight")
+    assert len(twice) <= MOST
+    assert max(biller.paid.values()) <= 2
 
 
 def test_a_worker_killed_midway_does_not_overspend(own, priced):
