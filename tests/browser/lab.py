@@ -25,7 +25,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from playwright.sync_api import (
@@ -95,6 +95,12 @@ class Frame:
 class Lab:
     """A JupyterLab server and a browser with one page."""
 
+    program: ClassVar[Sequence[str]] = (
+        "jupyterlab",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    )
     url: str
     root: Path
     page: Page
@@ -124,14 +130,25 @@ class Lab:
         of them (strangers, errors) is forgotten. Without `kernel` none is waited for.
         """
         self._leave()
-        # A `reset` workspace: else the notebooks of earlier tests would open again.
-        self.page.goto(f"{self.url}/lab/workspaces/test/tree/{path.name}?reset")
+        self.page.goto(self._address(path))
         notebook = Notebook(self, path)
         notebook.wait_shown(timeout)
         if kernel:
             notebook.wait_idle(timeout)
             self.page.wait_for_timeout(SETTLE_SECONDS * 1000)
         return notebook
+
+    def wait_for_kernel(self, path: Path, timeout: float) -> None:
+        """Wait until the status bar names a kernel that is idle.
+
+        The toolbar's circle says idle even while there is no kernel, and what is run then is lost.
+        """
+        bar = self.page.locator("#jp-main-statusbar")
+        expect(bar).to_contain_text(re.compile(r"Python 3.* \| Idle"), timeout=timeout * 1000)
+
+    def _address(self, path: Path) -> str:
+        # A `reset` workspace: else the notebooks of earlier tests would open again.
+        return f"{self.url}/lab/workspaces/test/tree/{path.name}?reset"
 
     def _leave(self) -> None:
         """Leave the page, end its kernels and forget what it did."""
@@ -191,12 +208,8 @@ class Notebook:
         self._settle()
 
     def wait_idle(self, timeout: float = 60.0) -> None:
-        """Wait until the status bar names a kernel that is idle.
-
-        The toolbar's circle says idle even while there is no kernel, and what is run then is lost.
-        """
-        bar = self.page.locator("#jp-main-statusbar")
-        expect(bar).to_contain_text(re.compile(r"Python 3.* \| Idle"), timeout=timeout * 1000)
+        """Wait until there is a kernel and it is idle."""
+        self.lab.wait_for_kernel(self.path, timeout)
 
     def wait_done(self, number: int, timeout: float = 60.0) -> None:
         """Wait until a cell's prompt has a count."""
@@ -344,22 +357,28 @@ def _cell(cell: str | dict[str, Any], number: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def start_lab(
-    chromium: Path, folder: Path, *, env: Mapping[str, str] | None = None
+    chromium: Path,
+    folder: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    front_end: type[Lab] = Lab,
 ) -> Iterator[Lab]:
     """Start a JupyterLab in an empty world with a browser, and end both with the block."""
     root = folder / "notebooks"
     root.mkdir(parents=True)
-    with _server(folder, root, env) as url, _browser(chromium) as browser:
+    with _server(front_end.program, folder, root, env) as url, _browser(chromium) as browser:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         context.set_default_timeout(20_000)
-        lab = Lab(url, root, context.new_page())
+        lab = front_end(url, root, context.new_page())
         _watch(lab)
         yield lab
         context.close()
 
 
 @contextlib.contextmanager
-def _server(folder: Path, root: Path, env: Mapping[str, str] | None) -> Iterator[str]:
+def _server(
+    program: Sequence[str], folder: Path, root: Path, env: Mapping[str, str] | None
+) -> Iterator[str]:
     home = folder / "home"
     environment = clean_environment(home, env)
     environment["JUPYTER_PREFER_ENV_PATH"] = "0"  # our kernel spec before the venv's
@@ -370,7 +389,7 @@ def _server(folder: Path, root: Path, env: Mapping[str, str] | None) -> Iterator
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            _command(port, root),
+            _command(program, port, root),
             env=environment,
             cwd=root,
             stdin=subprocess.DEVNULL,
@@ -384,7 +403,7 @@ def _server(folder: Path, root: Path, env: Mapping[str, str] | None) -> Iterator
             _end(process)
 
 
-def _command(port: int, root: Path) -> list[str]:
+def _command(program: Sequence[str], port: int, root: Path) -> list[str]:
     options = [
         "--no-browser",
         "--allow-root",
@@ -396,11 +415,8 @@ def _command(port: int, root: Path) -> list[str]:
         "--ServerApp.password=",
         "--ServerApp.disable_check_xsrf=True",
         "--ServerApp.terminals_enabled=False",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.extension_manager=readonly",
     ]
-    return [sys.executable, "-m", "jupyterlab", *options]
+    return [sys.executable, "-m", *program, *options]
 
 
 def _write_settings(folder: Path) -> None:
@@ -434,7 +450,7 @@ def _wait_until_up(
         with contextlib.suppress(urllib.error.URLError, OSError), opener.open(url, timeout=2):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-3000:]}")
+    raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
