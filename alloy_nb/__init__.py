@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from alloy_nb import errors, events, messages
     from alloy_nb.analysis.comparison import Comparison, acompare, compare
     from alloy_nb.analysis.findings import findings_of, note_finding
-    from alloy_nb.analysis.mapping import amap, map  # noqa: A004  # the word for it
+    from alloy_nb.analysis.mapping import amap
+    from alloy_nb.analysis.mapping import map as map  # noqa: A004  # no star imports it
     from alloy_nb.engine.agent import Agent, arun, astream, run, stream
     from alloy_nb.engine.budget import Budget
     from alloy_nb.engine.calls.approval import Decision
