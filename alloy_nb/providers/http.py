@@ -130,8 +130,10 @@ async def stream_events(call: Call, decoder: Reading[Read]) -> AsyncGenerator[Re
     finally:
         watch.stop()
     # Raised out here, and from here, the error holds neither the one behind it, which holds the
-    # request, nor frames whose variables hold what the server sent, which may repeat the key.
+    # request, nor frames whose variables hold what the server sent, which may repeat the key. That
+    # it is not shown is not enough: where tblib is installed, as with Dask, it would be pickled.
     chunk, events = b"", None
+    failure.__context__ = None
     raise failure.with_traceback(None) from None
 
 

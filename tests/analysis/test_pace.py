@@ -117,9 +117,7 @@ def test_a_time_that_is_too_long_to_be_true_is_not_waited_for():
         {
             "anthropic-ratelimit-requests-remaining": "0",
             "anthropic-ratelimit-requests-limit": "10",
-            "anthropic-ratelimit-requests-reset": (
-                datetime.now(UTC) + timedelta(seconds=120)
-            ).isoformat(),
+            "anthropic-ratelimit-requests-reset": "in two minutes",
         },
     ],
     ids=["openai", "anthropic"],
@@ -127,7 +125,9 @@ def test_a_time_that_is_too_long_to_be_true_is_not_waited_for():
 def test_where_nothing_is_left_it_waits_until_there_is_one_request_again(headers):
     clock = Clock()
     pace = Pace(8, clock=clock)
-    pace.heard(headers)
+    reset = datetime.now(UTC) + timedelta(seconds=120)
+    said = {"in two minutes": reset.isoformat()}
+    pace.heard({name: said.get(value, value) for name, value in headers.items()})
     assert "rate limit is used up" in pace.waiting
     clock.now = 12.5
     assert pace.waiting == ""
