@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 from functools import partial
 from itertools import pairwise
@@ -148,3 +149,31 @@ def check_history(storm: Storm, results: list[Result]) -> None:
     assert fresh <= storm.resets + 1
     last = [m.text for m in storm.session.messages]
     assert last == [] or tuple(last) in histories
+
+
+def test_what_is_exported_while_turns_end_is_of_one_moment():
+    usual = sys.getswitchinterval()
+    session = al.Session(provider=Scripted(otherwise=lambda _: says("Yes.")))
+    over = threading.Event()
+    torn: list[str] = []
+
+    def look() -> None:
+        while not over.is_set():
+            record = session.export_session()
+            place = sum(turn.count for turn in record.turns)
+            if place != len(record.messages):
+                torn.append(f"{place} of {len(record.messages)}")
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    sys.setswitchinterval(1e-6)  # threads take turns nearly at every step
+    try:
+        for number in range(150):
+            session.chat(f"Question {number}?")
+            if number % 10 == 9:
+                session.undo()
+    finally:
+        sys.setswitchinterval(usual)
+        over.set()
+        looker.join()
+    assert torn == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,10 +34,12 @@ _LONGEST_STATUS = 40
 class History:
     """The conversation of a session: `keep` takes a turn in, `load` goes elsewhere in the journal.
 
-    `usage` and `cost` are of all turns; forgetting the conversation does not lower them.
+    `usage` and `cost` are of all turns; forgetting the conversation does not lower them. Whoever
+    reads several things of it, on whatever thread, holds `lock`: then they are of one moment.
     """
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self.lock = threading.RLock()
         self.messages = list(messages)
         self.results: list[Result] = []
         self._records = _Records()
@@ -60,6 +63,10 @@ class History:
 
     def keep(self, result: Result) -> list[Message]:
         """Take the outcome of a turn in, and return the messages that it added."""
+        with self.lock:
+            return self._keep(result)
+
+    def _keep(self, result: Result) -> list[Message]:
         before = len(self.messages)
         self.messages = list(result.messages)
         said = [message.role for message in self.messages[before:]]
@@ -85,11 +92,12 @@ class History:
 
     def rewind(self, place: int) -> Kept:
         """Forget a turn and all after it, by its index; return it."""
-        turn = self.turns[place]
-        said = self.messages[turn.first : turn.first + turn.count]
-        self.messages, self.turns = self.messages[: turn.first], self.turns[:place]
-        view = self.view
-        self._forget_state(view if view is not None and view.covers <= turn.first else None)
+        with self.lock:
+            turn = self.turns[place]
+            said = self.messages[turn.first : turn.first + turn.count]
+            self.messages, self.turns = self.messages[: turn.first], self.turns[:place]
+            view = self.view
+            self._forget_state(view if view is not None and view.covers <= turn.first else None)
         return Kept(
             id="",
             key="",
@@ -114,8 +122,9 @@ class History:
         self._stand(journal.messages(), view_of(journal), _Records(earlier))
 
     def _stand(self, messages: Iterable[Message], view: View | None, records: _Records) -> None:
-        self.messages, self._records = list(messages), records
-        self._forget_state(view)
+        with self.lock:
+            self.messages, self._records = list(messages), records
+            self._forget_state(view)
 
     def _forget_state(self, view: View | None) -> None:
         self.view = view

@@ -196,23 +196,25 @@ def health_of(session: Session, running: Running | None) -> Health:
 
 
 def record_of(session: Session, history: History) -> SessionRecord:
-    """Return a session as a value."""
-    last = history.turns[-1] if history.turns else None
-    return SessionRecord(
-        id=session.id,
-        messages=tuple(history.messages),
-        usage=history.usage,
-        cost=history.cost,
-        metadata={
-            "name": session.name,
-            "model": f"{session.provider.name}/{session.provider.model}",
-            "status": last.status if last else "idle",
-            "turns": last.replies if last else 0,
-        },
-        created_at=history.created_at,
-        updated_at=history.updated_at,
-        turns=tuple(history.turns),
-    )
+    """Return a session as a value, of one moment: a turn may end on another thread."""
+    with history.lock:
+        turns = tuple(history.turns)
+        last = turns[-1] if turns else None
+        return SessionRecord(
+            id=session.id,
+            messages=tuple(history.messages),
+            usage=history.usage,
+            cost=history.cost,
+            metadata={
+                "name": session.name,
+                "model": f"{session.provider.name}/{session.provider.model}",
+                "status": last.status if last else "idle",
+                "turns": last.replies if last else 0,
+            },
+            created_at=history.created_at,
+            updated_at=history.updated_at,
+            turns=turns,
+        )
 
 
 class _Head(BaseModel):
