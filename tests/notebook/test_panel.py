@@ -61,17 +61,11 @@ def test_a_prompt_of_the_panel_is_answered_there(panel, page, shell):
 
 
 def test_what_is_asked_meanwhile_waits_in_order(panel, page, shell):
-    gate = threading.Event()
-
-    def first(_):
-        assert gate.wait(30)
-        return says("one")
-
-    says_on(shell, first, says("two"), says("three"))
+    says_on(shell, [*says("one")[:2], FOREVER], says("two"), says("three"))
     for text in ("a", "b", "c"):
         panel.ask(text, id=text)
     page.until(lambda: [r["id"] for r in panel.queue] == ["b", "c"])
-    gate.set()
+    panel.stop()
     page.over(panel, 3)
     assert asked(page.store(panel)) == ["a", "b", "c"]
 
