@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from playwright.sync_api import Browser, CDPSession, Locator, Page, Route, sync_playwright
 
-from alloy_nb.notebook.panel import front
+from alloy_nb.notebook import front
 from tests.browser.lab import CHROMIUM_FLAGS
 
 __all__ = ["HEAD", "QUESTION", "Panel", "browser_of", "opened_panel", "turn"]

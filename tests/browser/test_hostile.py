@@ -12,7 +12,6 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 import alloy_nb as al
 from alloy_nb.engine.calls.approval import in_words
 from alloy_nb.messages import Citation, ToolCall
+from alloy_nb.notebook import front
 from alloy_nb.notebook.approval.question import Change, question_about
 from alloy_nb.notebook.drawing import cards
 from alloy_nb.notebook.drawing.render import render, render_phase, render_text
@@ -229,8 +229,7 @@ def asked_about(text: str) -> list[dict[str, Any]]:
 
 def test_no_question_on_the_approval_card_does_anything(watched):
     questions = [q for text in CORPUS.values() for q in asked_about(watched.aimed(text))]
-    beside = files("alloy_nb.notebook.approval")
-    given = [(beside / name).read_text() for name in ("card.js", "card.css")]
+    given = [front.script(front.CARD), front.style(("card",))]
     said = watched.page.evaluate(_CARD, [*given, questions])
     assert said == [{"ready": True}] * len(questions)
     made = watched.page.evaluate(_TAGS)

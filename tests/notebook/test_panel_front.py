@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from alloy_nb.notebook.panel import front
+from alloy_nb.notebook import front
 from tests.conftest import required
 from tests.real_model.build import cache_dir
 
@@ -55,7 +55,7 @@ def compiler() -> Path:
 
 def test_every_module_of_the_folder_is_joined_but_for_the_shapes_which_only_types_have():
     with folder() as place:
-        assert {path.stem for path in place.glob("*.js")} == {*front.MODULES, "shapes"}
+        assert {path.stem for path in place.glob("*.js")} == {*front.MODULES, *front.CARD, "shapes"}
 
 
 def test_the_joined_text_imports_nothing_and_exports_one_thing():
@@ -114,6 +114,7 @@ def test_the_type_checker_finds_nothing_in_the_modules():
         done = node(
             *(str(program), *strict, *where, "--lib", "es2022,dom,dom.iterable"),
             str(place / "main.js"),
+            str(place / "card.js"),
         )
     assert done.returncode == 0, done.stdout + done.stderr
 

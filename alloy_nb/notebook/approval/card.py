@@ -1,7 +1,7 @@
 """The card in the cell: what would run, and buttons.
 
-It is an anywidget, whose front end is the ES module beside this file. Everything that is shown is
-set as text there, so nothing of it can become markup.
+It is an anywidget, whose front end is in `front`. Everything that is shown is set as text there, so
+nothing of it can become markup.
 
 In ipykernel 7.4 the answers of a comm that a cell opened go to the main shell, which the cell
 blocks. The opt-out below sends them where the front end sent them, to a subshell: its thread calls
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any
 
 import anywidget
 from traitlets import Dict
 
+from alloy_nb.notebook import front
 from alloy_nb.notebook.approval.pending import Waiting
 from alloy_nb.notebook.approval.question import answer_in
 
@@ -27,13 +27,9 @@ __all__ = ["Card", "where_it_was_sent"]
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def _beside(name: str) -> str:
-    return (files("alloy_nb.notebook.approval") / name).read_text(encoding="utf-8")
-
-
 class _Widget(anywidget.AnyWidget):
-    _esm = _beside("card.js")
-    _css = _beside("card.css")
+    _esm = front.script(front.CARD)
+    _css = front.style(("card",))
     question = Dict().tag(sync=True)
 
 

@@ -44,10 +44,11 @@ from alloy_nb.engine.run import Result, Run
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError
 from alloy_nb.messages import Document, Image, Text
+from alloy_nb.notebook import front
 from alloy_nb.notebook.approval.card import where_it_was_sent
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.drawing.canvas import publish_to_ipython
-from alloy_nb.notebook.panel import actions, front, header
+from alloy_nb.notebook.panel import actions, header
 from alloy_nb.notebook.panel.attachments import Attachments
 from alloy_nb.notebook.panel.order import Order
 from alloy_nb.notebook.panel.panels import Panels

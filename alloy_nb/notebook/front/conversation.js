@@ -2,9 +2,10 @@
 
 /** @import {Aside, Turn} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { button, fragment, make } from "./nodes.js";
+import { button, make } from "./nodes.js";
 import { cardOf } from "./question.js";
 import { TurnBox } from "./turn.js";
+import { fragment } from "./wall.js";
 
 const CHUNK_MS = 20; // of drawing history, before the page gets a turn
 const NEAR = 32; // pixels from the end that still count as the end

@@ -2,7 +2,8 @@
 
 /** @import {Output, Turn} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { PICTURE, button, count, fit, fragment, icon, make } from "./nodes.js";
+import { button, count, fit, icon, make } from "./nodes.js";
+import { PICTURE, fragment } from "./wall.js";
 
 export class TurnBox {
   /**

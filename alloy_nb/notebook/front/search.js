@@ -2,7 +2,8 @@
 
 /** @import {Hit} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { button, fragment, fresh, make } from "./nodes.js";
+import { button, fresh, make } from "./nodes.js";
+import { fragment } from "./wall.js";
 
 const PAUSE_MS = 300; // after a key, before the kernel is asked
 

@@ -1,7 +1,7 @@
-// A question before a call: the cell's card (approval/card.js), by the same class names.
+// A question before a call, in a cell and in a panel. Every text is set as text: none becomes markup.
 
 /** @import {Question} from "./shapes.js" */
-import { button, make, next } from "./nodes.js";
+import { button, fresh, make } from "./nodes.js";
 
 /** @param {Question} question */
 function subjectOf(question) {
@@ -26,7 +26,7 @@ function subjectOf(question) {
  * @param {(choice: string, text: string) => void} answered
  */
 export function cardOf(question, answered) {
-  const id = `alloy-ask-p${next()}`;
+  const id = `alloy-ask-${fresh()}`; // each card in a cell has this module of its own
   const card = make("section", "alloy-ask");
   card.tabIndex = -1;
   card.setAttribute("role", "group");
@@ -42,8 +42,11 @@ export function cardOf(question, answered) {
   risk.id = `${id}-risk`;
   risk.hidden = !question.risk;
 
+  let sent = false;
   /** @type {(choice: string, text?: string) => void} */
   const answer = (choice, text = "") => {
+    if (sent) return;
+    sent = true;
     for (const node of card.querySelectorAll("button, input, textarea")) {
       /** @type {HTMLButtonElement} */ (node).disabled = true;
     }
