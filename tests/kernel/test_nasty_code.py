@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.kernel.asking import start_asking
 from tests.servers.sse import Server, loop
 from tests.servers.wire import Call, Say
 
@@ -157,28 +158,49 @@ def test_the_session_goes_on_after(asking, name):
         goes_on(asking, server)
 
 
-@pytest.mark.parametrize("name", ENDLESS)
-def test_an_interrupt_ends(asking, name, tmp_path, record_property):
-    there = tmp_path / "there"
-    code = f"open({str(there)!r}, 'w').close()\n{ENDLESS[name]}"
-    first, _, *rest = replies(code)
-    interrupted = []
+def ask_and_interrupt(asking, there):
+    """Ask, and interrupt as soon as the code has made a file; say when that was."""
+    moments = []
 
     def stop():
         while not there.exists():
             time.sleep(0.01)
         time.sleep(0.3)
-        interrupted.append(time.monotonic())
+        moments.append(time.monotonic())
         os.kill(asking.kernel.pid, signal.SIGINT)
 
+    threading.Thread(target=stop, daemon=True).start()
+    run = asking.ask("run it", timeout=60)
+    assert run.error.startswith("Interrupted"), run.text
+    return run, moments[0]
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_interrupt_ends(asking, name, tmp_path, record_property):
+    there = tmp_path / "there"
+    first, _, *rest = replies(f"open({str(there)!r}, 'w').close()\n{ENDLESS[name]}")
     with Server(*loop(first, *rest)) as server:
         asking.use(server, approve="all")
-        threading.Thread(target=stop, daemon=True).start()
-        run = asking.ask("run it", timeout=60)
-        seconds = run.replied_at - interrupted[0]
-        assert run.error.startswith("Interrupted"), run.text
+        run, interrupted = ask_and_interrupt(asking, there)
+        seconds = run.replied_at - interrupted
         record_property("seconds", seconds)
         print(f"{name}: {seconds:.2f} s")
         goes_on(asking, server)
     # Two seconds on a quiet machine; this one may be busy with other things.
     assert seconds < 6
+
+
+def test_what_an_interrupt_left_half_run_does_not_end_later_in_the_midst_of_the_kernel(tmp_path):
+    """nest_asyncio says in generators which loop runs, and the garbage collector ends them."""
+    there = tmp_path / "there"
+    nested = "import nest_asyncio\nnest_asyncio.apply()\n"
+    endless = ENDLESS["an awaited loop that swallows everything"]
+    code = f"{nested}open({str(there)!r}, 'w').close()\n{endless}"
+    with start_asking() as asking:
+        for _ in range(3):
+            with Server(*loop([Call("python", {"code": code})])) as server:
+                asking.use(server, approve="all")
+                ask_and_interrupt(asking, there)
+                there.unlink()
+            assert asking.kernel.run("import gc; gc.collect();").ok
+            assert asking.kernel.run("'it answers'", timeout=10).text == "'it answers'"

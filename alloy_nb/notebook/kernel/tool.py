@@ -26,6 +26,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import functools
+import gc
 import inspect
 import itertools
 import linecache
@@ -53,6 +55,7 @@ _MOST_CHARACTERS = 20_000
 # A value's text is made by code of anybody's; so is an exception's.
 _REPR_SECONDS = 2.0
 _FIGURE_SECONDS = 10.0
+_LEFT_SECONDS = 2.0
 
 
 def python_tool(shell: Any, names: Names | None = None) -> Tool:
@@ -217,6 +220,10 @@ def _loop_aside() -> Iterator[None]:
 
     Python allows one at a time. It is outside of the watch, so that it is put back whatever is
     raised in the code.
+
+    Code that is stopped may leave generators half run that say which loop is running, as those of
+    nest_asyncio do. They must not end later, in the midst of the kernel's loop: with no loop
+    running by their word, it would take no message any more.
     """
     outer = asyncio._get_running_loop()
     task = None if outer is None else asyncio.current_task(outer)
@@ -225,10 +232,28 @@ def _loop_aside() -> Iterator[None]:
     asyncio._set_running_loop(None)
     try:
         yield
+    except (KeyboardInterrupt, TimeIsUp) as stop:
+        with contextlib.suppress(TimeIsUp):  # they run code of anybody's, which may not end
+            Watch(_LEFT_SECONDS).run(functools.partial(_end_what_is_left, stop))
+        raise
     finally:
         asyncio._set_running_loop(outer)
         if outer is not None and task is not None:
             asyncio.tasks._enter_task(outer, task)
+
+
+def _end_what_is_left(stop: BaseException) -> None:
+    """End what stopped code has left half run: its frames hold it, and cycles of garbage do."""
+    raised: list[BaseException | None] = [stop]
+    seen: set[int] = set()
+    while raised:
+        error = raised.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        raised += [error.__context__, error.__cause__]
+    gc.collect()
 
 
 def _on_main_thread() -> bool:
