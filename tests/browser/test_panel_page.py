@@ -993,6 +993,23 @@ def test_a_view_whose_nodes_went_elsewhere_shows_the_panel_again_when_it_comes_b
     expect(panel.page.locator("#second .alloy-panel")).to_be_visible()
 
 
+def test_a_view_that_lost_its_nodes_within_one_frame_shows_the_panel_again_too(panel):
+    panel.page.evaluate(
+        """async () => {
+            await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+            const away = document.getElementById("first");
+            away.remove();
+            const el = document.createElement("div");
+            el.id = "second";
+            document.querySelector("main").append(el);
+            const showing = show("second");
+            document.querySelector("main").prepend(away);
+            await showing;
+        }"""
+    )
+    expect(panel.page.locator("#first .alloy-panel")).to_be_visible()
+
+
 def test_a_widget_that_was_closed_says_so_and_takes_nothing_more(panel):
     panel.page.evaluate("model.trigger('comm:close')")
     expect(panel.composer).to_be_disabled()

@@ -55,13 +55,17 @@ function storeOf(model) {
 function render({ model, el }) {
   const store = storeOf(model);
   let view = shown(store, el);
-  // An output that was out of the page for a while may have lost its nodes to another.
-  const sight = new IntersectionObserver(() => {
-    if (el.isConnected && view.host !== el) view = shown(store, el);
-  });
-  sight.observe(el);
+  // An output that was out of the page for a while may have lost its nodes to another. It is empty
+  // then, so its size tells, however short the while was: an observer looks once a frame, and one of
+  // what is in sight sees nothing of an output that left and came back within one.
+  const size = new ResizeObserver(() =>
+    requestAnimationFrame(() => {
+      if (el.isConnected && view.host !== el) view = shown(store, el);
+    }),
+  );
+  size.observe(el);
   return () => {
-    sight.disconnect();
+    size.disconnect();
     if (view.host !== el) return; // another output shows it now
     view.leave();
     for (const other of store.views) {
