@@ -1262,6 +1262,45 @@ def test_the_conversation_that_the_notebook_keeps_is_not_shown_beside_the_panel(
     expect(panel.page.locator(".alloy-transcript")).to_be_visible()
 
 
+# Two of JupyterLab's: what they ask of any node costs a walk through all that it holds.
+_JUPYTERLAB = """
+.jp-DirListing-itemName:not([style*='width']) > .jp-DirListing-itemText { color: inherit; }
+.jp-BreadCrumbs:hover:not(:has(.jp-BreadCrumbs-content:hover)) { color: inherit; }
+"""
+
+
+def test_scrolling_up_makes_the_notebook_style_nothing_anew_that_holds_the_turns(
+    browser, open_panel
+):
+    panel = open_panel(MANY, total=2000)
+    panel.page.add_style_tag(content=_JUPYTERLAB)
+    child = '<div class="jp-OutputArea-child"><div class="jp-OutputArea-output">{}</div></div>'
+    kept = '<div class="alloy-transcript">kept</div>'
+    area = child.format('<div class="here"></div>') + child.format(kept)
+    in_notebook(panel, f'<div class="jp-OutputArea">{area}</div>', ".here")
+    older = [turn(n, f"number {n}?", "<p>some words</p>") for n in range(1921, 1941)]
+    panel.log.hover()
+    with styled_anew(browser, panel) as nodes:
+        for _ in range(4):
+            panel.page.mouse.wheel(0, -300)
+            panel.page.wait_for_timeout(100)
+        panel.deliver({"kind": "older", "turns": older, "first": 1920, "total": 2000})
+    assert "ARTICLE class='alloy-turn'" in nodes
+    assert [name for name in nodes if "jp-OutputArea" in name or "alloy-log" in name] == []
+
+
+@contextlib.contextmanager
+def styled_anew(browser, panel):
+    """Give a set of the nodes below which the browser looks for what has to be styled anew."""
+    nodes = set()
+    kind = "disabled-by-default-devtools.timeline.invalidationTracking"
+    browser.start_tracing(page=panel.page, categories=["devtools.timeline", kind])
+    yield nodes
+    for event in json.loads(browser.stop_tracing())["traceEvents"]:
+        if event["name"] == "ScheduleStyleInvalidationTracking":
+            nodes.add(event["args"]["data"]["nodeName"])
+
+
 def test_in_a_sidebar_it_is_as_high_as_that_is(panel):
     side = '<div class="jupyterlab-sidecar" style="height: 420px"><div class="here"></div></div>'
     in_notebook(panel, side, ".here")

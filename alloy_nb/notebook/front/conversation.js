@@ -108,11 +108,11 @@ export class Conversation {
     const turns = [...this.content.querySelectorAll(":scope > .alloy-turn")];
     const read = turns.find((node) => node.getBoundingClientRect().bottom > top);
     const before = read?.getBoundingClientRect().top ?? 0;
-    this.log.style.overflowAnchor = "none"; // the browser would do the same once more
+    this.log.classList.add("alloy-held"); // the browser would do the same once more
     change();
     if (this.sticks) this.toEnd();
     else if (read) this.log.scrollTop += read.getBoundingClientRect().top - before;
-    this.log.style.overflowAnchor = "";
+    this.log.classList.remove("alloy-held");
   }
 
   // turns that are over

@@ -20,6 +20,8 @@ export class View {
     /** @type {HTMLElement|null} where it is shown */
     this.host = null;
     this.away = true;
+    /** @type {Element|null} the outputs of the cell that it is shown in */
+    this.outputs = null;
     /** @type {Element|null} */
     this.focused = null;
     this.header = new Header(this);
@@ -48,7 +50,7 @@ export class View {
   }
 
   destroy() {
-    this.root.remove();
+    this.leave();
     this.store.views.delete(this);
     this.sizes.disconnect();
     this.talk.close();
@@ -71,6 +73,7 @@ export class View {
   leave() {
     this.host = null;
     this.root.remove();
+    this.#cover(null);
   }
 
   /** It was put into the page, or taken out, or its size is another. */
@@ -82,11 +85,21 @@ export class View {
     }
     if (this.away) this.#restore();
     this.away = false;
+    this.#cover(this.root.closest(".jp-OutputArea"));
     const side = this.root.closest(".jupyterlab-sidecar");
     if (side) this.sizes.observe(side);
     const isFilling = this.root.classList.contains("alloy-fill");
     if (side || isFilling) this.root.style.height = side ? `${side.clientHeight - EDGE}px` : "";
     this.root.classList.toggle("alloy-fill", side !== null);
+  }
+
+  /** Beside a panel, nobody needs what a notebook keeps of it. @param {Element|null} outputs */
+  #cover(outputs) {
+    const before = this.outputs;
+    this.outputs = outputs;
+    for (const node of [before, outputs]) {
+      node?.classList.toggle("alloy-beside", node.querySelector(".alloy-panel") !== null);
+    }
   }
 
   /** Out of the page, nodes lose the focus and where they were scrolled to. */
