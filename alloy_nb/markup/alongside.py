@@ -7,6 +7,9 @@
     <reference name="df">              what a name in it stands for
     DataFrame, 3 rows x 2 columns
     </reference>
+    <format name="code">               what the answer is to be, said by a flag
+    Answer with code alone ...
+    </format>
     <kernel>                           what the notebook says by itself
     The Jupyter kernel is a new one ...
     </kernel>
@@ -22,12 +25,24 @@ from collections.abc import Iterator
 
 from alloy_nb.markup.plain import one_line
 
-__all__ = ["beginning", "kernel_note", "reference", "referenced", "said", "typed"]
+__all__ = [
+    "beginning",
+    "form",
+    "form_of",
+    "kernel_note",
+    "reference",
+    "referenced",
+    "said",
+    "typed",
+]
 
 _MARK = "<reference name="
 _OPENING = re.compile(rf'{_MARK}"([^"\n]+)">')
 _CLOSING = "</reference>"
-_ALONG = re.compile(rf"{_MARK}|<kernel>")
+_FORM = "<format name="
+_LAST_FORM = re.compile(rf'\n\n{_FORM}"(\w+)">\n[^<]*\n</format>\Z')
+_BEHIND_WORDS = re.compile(rf'\n\n(?:{_MARK}|{_FORM})"')
+_ALONG = re.compile(rf"{_MARK}|{_FORM}|<kernel>")
 
 
 def reference(name: str, told: str) -> str:
@@ -38,14 +53,25 @@ def reference(name: str, told: str) -> str:
     return f'{_MARK}"{name}">\n{told}\n{_CLOSING}'
 
 
+def form(name: str, told: str) -> str:
+    """Return what the model is told of the form of its answer; it stands last in a prompt."""
+    return f'{_FORM}"{name}">\n{told}\n</format>'
+
+
+def form_of(text: str) -> str:
+    """Return the name of the form that a prompt asks for; empty where it asks for none."""
+    found = _LAST_FORM.search(text)
+    return found[1] if found is not None else ""
+
+
 def kernel_note(told: str) -> str:
     """Return what the notebook tells a model by itself."""
     return f"<kernel>\n{told}\n</kernel>"
 
 
 def typed(text: str) -> str:
-    """Return what a person typed, exactly: what stands before the first reference."""
-    return text.partition(f'\n\n{_MARK}"')[0]
+    """Return what a person typed, exactly: what stands before all that goes along with it."""
+    return _BEHIND_WORDS.split(text, maxsplit=1)[0]
 
 
 def said(text: str) -> str:

@@ -400,6 +400,43 @@ def test_a_turn_is_asked_again(page, script):
     assert texts(page) == ["one", "c"]
 
 
+def test_a_turn_is_asked_again_with_the_form_that_it_had_and_shown_without_it(page, script):
+    model = script(says("a"), says("b"))
+    page.ask("-f code\none")
+    page.say(do="regenerate", turn=1)
+    turn = page.until("end")["turn"]
+    first, second = (request.messages[-1].text for request in model.requests)
+    assert first == second
+    assert first.count("Answer with code alone") == 1
+    assert turn["prompt"]["text"] == "one"
+
+
+def test_a_picture_that_a_prompt_names_goes_along_once_when_it_is_asked_again(page, script):
+    model = script(says("a"), says("b"))
+    Path("dot.png").write_bytes(png())
+    page.ask("what is in @file:dot.png?")
+    page.say(do="regenerate", turn=1)
+    page.until("end")
+    pictures = [
+        [block for block in request.messages[-1].content if isinstance(block, Image)]
+        for request in model.requests
+    ]
+    assert list(map(len, pictures)) == [1, 1]
+
+
+def test_a_prompt_that_comes_back_has_its_picture_when_it_is_sent(page, script):
+    model = script(says("a"), says("b"))
+    page.say(png(), do="attach", kind="image", name="dot.png", type="image/png")
+    page.until("chips")
+    page.ask("what is this?")
+    page.say(do="command", line="/edit 1", id="c")
+    page.say(do="command", line=page.until("draft")["text"] + " And why?", id="d")
+    page.until("end")
+    said = model.requests[1].messages[-1]
+    assert said.text.startswith("what is this? And why?")
+    assert any(isinstance(block, Image) for block in said.content)
+
+
 def test_a_prompt_that_nobody_typed_runs_no_expression_when_it_is_asked_again(page, shell):
     desk = magics(shell).desk
     loose = al.Session(provider=scripted(shell, says("a"), says("b")), name="loose")
@@ -751,7 +788,7 @@ def test_an_earlier_prompt_comes_back_to_be_changed(page, script):
     script(says("a"))
     page.ask("one")
     page.say(do="command", line="/edit 1", id="c")
-    assert page.until("draft")["text"] == "--at 1 one"
+    assert page.until("draft")["text"] == "/edit 1 one"
 
 
 def test_a_command_may_go_to_another_conversation(page, shell):
