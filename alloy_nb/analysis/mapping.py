@@ -229,7 +229,7 @@ def _prepared(
             executor = Clustered(job, budget=budget, pace=pace, client=client, keys=keys)
         else:
             executor = Local(job, budget=budget, pace=pace)
-    except BaseException:
+    except BaseException:  # raised again; an interrupt too leaves no file open
         if store is not None:
             store.close()
         raise
