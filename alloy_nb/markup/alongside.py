@@ -27,6 +27,7 @@ from alloy_nb.markup.plain import one_line
 
 __all__ = [
     "beginning",
+    "described",
     "form",
     "form_of",
     "kernel_note",
@@ -34,6 +35,7 @@ __all__ = [
     "referenced",
     "said",
     "typed",
+    "words",
 ]
 
 _MARK = "<reference name="
@@ -42,6 +44,7 @@ _CLOSING = "</reference>"
 _FORM = "<format name="
 _LAST_FORM = re.compile(rf'\n\n{_FORM}"(\w+)">\n[^<]*\n</format>\Z')
 _BEHIND_WORDS = re.compile(rf'\n\n(?:{_MARK}|{_FORM})"')
+_NOTE = re.compile(rf'<kernel>.*?</kernel>|{_FORM}"\w+">.*?</format>', re.DOTALL)
 _ALONG = re.compile(rf"{_MARK}|{_FORM}|<kernel>")
 
 
@@ -89,10 +92,31 @@ def beginning(text: str, length: int) -> str:
 
 def referenced(text: str) -> Iterator[tuple[str, str]]:
     """Yield the name of each reference in a prompt, and its whole block."""
+    for opening, closing in _found(text):
+        yield opening[1], text[opening.start() : closing + len(_CLOSING)]
+
+
+def described(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each reference in a prompt, and what is told of it."""
+    for opening, closing in _found(text):
+        yield opening[1], text[opening.end() : closing].removeprefix("\n").removesuffix("\n")
+
+
+def words(text: str) -> str:
+    """Return a text without what goes along, wherever that stands."""
+    kept, at = [], 0
+    for opening, closing in _found(text):
+        kept.append(text[at : opening.start()])
+        at = closing + len(_CLOSING)
+    return _NOTE.sub("", "".join([*kept, text[at:]])).strip()
+
+
+def _found(text: str) -> Iterator[tuple[re.Match[str], int]]:
+    """Yield where each reference begins, and where its end stands."""
     at = 0
     while (opening := _OPENING.search(text, at)) is not None:
         closing = text.find(_CLOSING, opening.end())
         if closing < 0:
             return
         at = closing + len(_CLOSING)
-        yield opening[1], text[opening.start() : at]
+        yield opening, closing
