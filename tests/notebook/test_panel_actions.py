@@ -7,7 +7,6 @@ import json
 import os
 import re
 import struct
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from alloy_nb.notebook.grammar import COMMANDS
 from alloy_nb.notebook.panel import running
 from alloy_nb.notebook.panel.actions import ACTIONS
 from alloy_nb.testing import FOREVER, Wait
+from tests.engine.holding import Holding
 from tests.engine.scripted import calls, says
 from tests.notebook.panel_page import Page, open_page
 from tests.notebook.scripting import magics, scripted
@@ -182,23 +182,15 @@ def test_a_prompt_that_is_taken_back_is_not_asked(page, script):
 
 
 def test_what_is_said_into_a_turn_is_heard_in_it(page, shell):
-    held, let_go = threading.Event(), threading.Event()
-
-    @al.tool
-    def hold() -> str:
-        """Hold."""
-        held.set()
-        let_go.wait(60)
-        return "held"
-
+    hold = Holding()
     model = scripted(shell, calls(("hold", {})), says("short"))
-    page.panel.session.configure(tools=[hold], approve="all")
+    page.panel.session.configure(tools=[hold.tool], approve="all")
     shell.user_ns["nums"] = [1, 2, 3]
     page.say(do="ask", text="go")
-    assert held.wait(60)
+    assert hold.held.wait(60)
     page.say(do="steer", text="shorter, as in @nums")
     page.see(lambda: bool(page.panel.run and page.panel.run.steering.unheard))
-    let_go.set()
+    hold.let_go.set()
     page.until("end")
     said = model.requests[1].messages[-1]
     assert said.text.startswith("shorter, as in @nums")
