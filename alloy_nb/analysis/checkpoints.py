@@ -162,7 +162,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             f"The checkpoints in {path} cannot be used ({error}). Give checkpoint= another path, "
             "or checkpoint=False to ask without keeping the answers."
         ) from None
-    except BaseException:
+    except BaseException:  # an interrupt too: an open file would keep its locks
         if connection is not None:
             connection.close()
         raise

@@ -159,7 +159,9 @@ def map(  # noqa: A001  # the word for it
 
 async def amap(data: Any, prompt: str | Callable[[Any], Prompt | None], **settings: Any) -> Any:
     """Ask as `map` does, with the same settings; awaitable in any event loop."""
-    work = _prepared(data, prompt, **settings)
+    asked = signature(map).bind(data, prompt, **settings)
+    asked.apply_defaults()
+    work = _prepared(*asked.args, **asked.kwargs)
     if isinstance(work, Plan):
         return work
     try:
@@ -176,20 +178,20 @@ def _prepared(
     data: Any,
     prompt: str | Callable[[Any], Prompt | None],
     *,
-    schema: Any = None,
-    provider: str | Provider | None = None,
-    max_cost: float | str | None = None,
-    concurrency: int | None = None,
-    retries: int = RETRIES,
-    errors: str = "value",
-    checkpoint: bool | str | Path = True,
-    fresh: bool = False,
-    limit: int | None = None,
-    client: Any = None,
-    keys: Keys = "worker",
-    mode: str = "live",
-    on_progress: Callable[[Progress], object] | None = None,
-    dry_run: bool = False,
+    schema: Any,
+    provider: str | Provider | None,
+    max_cost: float | str | None,
+    concurrency: int | None,
+    retries: int,
+    errors: str,
+    checkpoint: bool | str | Path,
+    fresh: bool,
+    limit: int | None,
+    client: Any,
+    keys: Keys,
+    mode: str,
+    on_progress: Callable[[Progress], object] | None,
+    dry_run: bool,
     **settings: Any,
 ) -> Map | Plan:
     """Check everything, and return what is ready to be run, or its plan."""
@@ -227,7 +229,7 @@ def _prepared(
             executor = Clustered(job, budget=budget, pace=pace, client=client, keys=keys)
         else:
             executor = Local(job, budget=budget, pace=pace)
-    except BaseException:
+    except BaseException:  # raised again; an interrupt too leaves no file open
         if store is not None:
             store.close()
         raise
@@ -251,15 +253,6 @@ def _check_names(settings: Mapping[str, Any]) -> None:
         near = get_close_matches(name, ours, n=1, cutoff=0.8)
         if near and name not in (*_AGENT_SETTINGS, *SETTINGS):
             raise ConfigError(f"Unknown setting {name!r}. Did you mean {near[0]}?")
-
-
-def _share(job: Job, mode: str) -> Decimal:
-    """Return what of its price a request costs."""
-    if mode == "live":
-        return Decimal(1)
-    from alloy_nb.providers.batches import batches_of
-
-    return batches_of(job.provider).wire.share
 
 
 def _batched(

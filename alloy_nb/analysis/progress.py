@@ -115,7 +115,6 @@ class Meter:
         self.total = total
         self.asked = self.kept = self.repeated = self.empty = self.failed = self.refused = 0
         self.spent = Cost()
-        self.usage_tokens = 0
         self._clock = clock
         self._began = clock()
         self._seen: deque[tuple[float, int]] = deque([(self._began, 0)])
@@ -130,7 +129,6 @@ class Meter:
         self.asked += 1
         self.repeated += repeats
         self.failed += 0 if answer.error is None else 1 + repeats
-        self.usage_tokens += answer.usage.total_tokens
         if not (answer.is_free and answer.error):
             self.spent += answer.cost
 

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -444,9 +444,3 @@ def _written(prompt: Prompt) -> str:
 
 def _digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-async def rows_of(source: Source) -> AsyncIterator[Row]:
-    """Yield the rows of a source, for those who take them one after the other."""
-    while (row := await source.take()) is not None:
-        yield row

@@ -78,10 +78,6 @@ def _milliseconds(name: str, value: Any) -> Any:
     return positive("milliseconds")(name, value) / 1000
 
 
-def _as_it_is(_name: str, value: Any) -> Any:
-    return value
-
-
 # Another name -> the setting, and what turns its unit into ours. The window of a conversation is
 # called ``max_tokens`` where this package's forerunner is, and that name is kept.
 _ALIASES: dict[str, tuple[str, Callable[[str, Any], Any]]] = {

@@ -142,6 +142,7 @@ _ASKS = (
     *("data", "input"),
 )
 """Of commands that ask the model."""
+_AGAIN = (*_ASKS, "format")
 
 COMMANDS: Sequence[Command] = (
     Command(
@@ -249,8 +250,10 @@ COMMANDS: Sequence[Command] = (
         1,
         ("session",),
     ),
-    Command("retry", "", "ask the last prompt again, with -m by another model", 0, _ASKS),
-    Command("edit", "N [PROMPT]", "ask something else in the place of turn N", 1, _ASKS, tail=True),
+    Command("retry", "", "ask the last prompt again, with -m by another model", 0, _AGAIN),
+    Command(
+        "edit", "N [PROMPT]", "ask something else in the place of turn N", 1, _AGAIN, tail=True
+    ),
     Command("continue", "", "go on with a turn that was stopped or cut off", 0, _ASKS),
     Command("context", "", "list what goes to the model, and about how long each part is", 0, _ONE),
     Command("hide", "N ...", "send these turns no more; they stay in the conversation", 50, _ONE),

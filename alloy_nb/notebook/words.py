@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from keyword import iskeyword
 from typing import Any
 
 from IPython.core.error import UsageError
 
+from alloy_nb.messages import Document, Image, Text
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
 
 __all__ = ["Words", "parse", "variable_of"]
@@ -34,6 +35,8 @@ class Words:
     prompt: str = ""
     recalled: bool = False
     """Whether the prompt is one of before, and nobody has typed it now."""
+    along: tuple[Text | Image | Document, ...] = field(default=(), repr=False)
+    """What was attached to a prompt of before, and goes along again."""
 
 
 _SPACE = re.compile(r"\s*")

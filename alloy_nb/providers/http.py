@@ -169,7 +169,7 @@ async def _opened(send: Send, call: Call, watch: Watch) -> httpx.Response:
         if response.status_code != 200 or call.kind not in kind.lower():
             body = await _body(response)
             raise call.fail(Failure(response.status_code, response.headers, body))
-    except BaseException:
+    except BaseException:  # whatever it is, the connection goes back first
         await response.aclose()
         raise
     watch.reading = False
@@ -400,7 +400,7 @@ class _Connections:
         try:
             idle = self._idle.get(address)
             return idle.pop() if idle and not new else self._new()
-        except BaseException:
+        except BaseException:  # whatever it is, the room that was taken is given back
             self._room.release()
             raise
 

@@ -1,23 +1,15 @@
 """axe-core in a page: what it finds against accessibility in one part of it.
 
-It is Deque's engine, from npm (axe-core 4.14, MPL 2.0), loaded into the page by the test alone. It
-is installed once a machine where ``ALLOY_TEST_REQUIRE`` names ``axe``, with ``npm i axe-core@4.14``
-in ``$ALLOY_TEST_CACHE/axe`` (``~/.cache/alloy_nb/axe``).
+It is Deque's engine, from npm (axe-core 4.14, MPL 2.0), loaded into the page by the test alone.
 """
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page
 
-from tests.conftest import required
-from tests.real_model.build import cache_dir
+from tests.npm import from_npm
 
 __all__ = ["assert_accessible", "axe_source", "violations"]
 
@@ -34,26 +26,7 @@ _RUN = """async (selector) => {
 
 def axe_source() -> Path:
     """Return axe's script; where it must be there, it is installed."""
-    folder = cache_dir() / "axe"
-    found = folder / "node_modules" / "axe-core" / "axe.min.js"
-    lack = f"no axe-core: npm i --prefix {folder} {PACKAGE}"
-    if not found.exists():
-        if not required("axe"):
-            pytest.skip(lack)
-        if shutil.which("npm") is None:
-            pytest.fail(f"no npm; then {lack}")
-        _install(folder)
-    return found
-
-
-def _install(folder: Path) -> None:
-    """Install it beside and move it there whole: several workers may want it at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        install = ["npm", "i", "--prefix", made, PACKAGE]
-        subprocess.run(install, check=True, capture_output=True, timeout=300)
-        with contextlib.suppress(OSError):  # another worker was first
-            (Path(made) / "node_modules").rename(folder / "node_modules")
+    return from_npm(PACKAGE, folder="axe", file="axe-core/axe.min.js")
 
 
 def violations(page: Page, selector: str) -> list[str]:

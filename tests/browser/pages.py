@@ -6,16 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import Locator, Page, Route, sync_playwright
 
 from tests.browser.lab import CHROMIUM_FLAGS
 
-__all__ = ["CONTRAST", "Opened", "opened"]
+__all__ = ["Opened", "faint", "opened"]
 
-# The least contrast of any text below an element with what is behind it (WCAG 2.1, 1.4.3).
-CONTRAST = """(root) => {
+_FAINT = """(root, [least, besides]) => {
     const light = (rgb) => {
         const part = (v) => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
         const [r, g, b] = rgb.match(/[\\d.]+/g).slice(0, 3).map((v) => part(v / 255));
@@ -28,14 +27,30 @@ CONTRAST = """(root) => {
         }
         return "rgb(255, 255, 255)";
     };
-    let least = 21;
+    const found = [];
     for (const node of root.querySelectorAll("*")) {
+        if (!node.checkVisibility()) continue;
         if (![...node.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+        if (node.matches(besides)) continue;
         const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
-        least = Math.min(least, (Math.max(a, b) + .05) / (Math.min(a, b) + .05));
+        const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+        if (ratio < least) found.push([node.className, node.textContent.slice(0, 30), ratio]);
     }
-    return least;
+    return found;
 }"""
+
+
+def faint(root: Locator, *, besides: str = ":disabled") -> list[Any]:
+    """Return the texts below an element that are hard to read on what is behind them.
+
+    Their contrast is less than WCAG 2.1, 1.4.3 asks for.
+
+    Args:
+        root: Where to look.
+        besides: A selector of what does not count.
+    """
+    found: list[Any] = root.evaluate(_FAINT, [4.5, besides])
+    return found
 
 
 @dataclass

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-__all__ = ["Panel"]
+__all__ = ["Panel", "panel_notebook"]
 
 PATIENCE = 30_000
 """Milliseconds; a machine that runs other tests may take long for anything."""
@@ -140,3 +141,13 @@ class Panel:
         self.area.evaluate(
             f"(area, given) => ({_PASTE})([area, ...given])", [how, name, kind, base64]
         )
+
+
+def panel_notebook(front: Any, model: Any) -> Any:
+    """Open a notebook whose second cell shows a panel, which a model answers; run it so far."""
+    notebook = front.open_notebook(
+        [f"%load_ext alloy_nb\n%alloy model {model.flags}", "%alloy panel", "1 + 1"]
+    )
+    notebook.run(0)
+    notebook.run(1)
+    return notebook

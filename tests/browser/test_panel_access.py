@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.browser.answering import Model
 from tests.browser.axe import assert_accessible, axe_source
-from tests.browser.panel_driver import PATIENCE, Panel
+from tests.browser.panel_driver import PATIENCE, Panel, panel_notebook
 from tests.servers.wire import Call, Say, Think
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -34,11 +34,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def book(lab, model):
-    notebook = lab.open_notebook(
-        [f"%load_ext alloy_nb\n%alloy model {model.flags}", "%alloy panel", "1 + 1"]
-    )
-    notebook.run(0)
-    notebook.run(1)
+    notebook = panel_notebook(lab, model)
     shown = Panel(lab.page, notebook.output(1).locator(".alloy-panel")).wait()
     shown.asked("why", "a quote")
     return notebook

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.answering import Model
-from tests.browser.panel_driver import PATIENCE, Panel
+from tests.browser.panel_driver import PATIENCE, Panel, panel_notebook
 from tests.browser.test_hostile import SEED
 from tests.notebook.hostile import CONTROL, PAYLOADS
 from tests.servers.sse import Server, stream
@@ -86,12 +86,7 @@ def model(groups):
 
 @pytest.fixture(scope="module")
 def book(lab, model):
-    notebook = lab.open_notebook(
-        [f"%load_ext alloy_nb\n%alloy model {model.flags}", "%alloy panel", "1 + 1"]
-    )
-    notebook.run(0)
-    notebook.run(1)
-    return notebook
+    return panel_notebook(lab, model)
 
 
 @pytest.fixture

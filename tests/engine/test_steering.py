@@ -25,6 +25,7 @@ from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.events import Steered, TextDelta, ToolStarted, TurnFinished, TurnStarted
 from alloy_nb.messages import Image, StopReason, Text, ToolResult, user
 from alloy_nb.usage import Cost
+from tests.engine.holding import Holding
 from tests.engine.scripted import HANG, Scripted, calls, of_run, says
 from tests.engine.test_cancel import answered_once, slowly
 from tests.engine.test_loop import add
@@ -305,20 +306,12 @@ def test_a_document_sets_off_what_was_said_from_the_models_words():
 
 def test_a_session_that_answers_is_steered_from_any_thread():
     session = al.Session(provider=Scripted(calls(("hold", {})), says("done"), name="s"))
-    held, let_go = threading.Event(), threading.Event()
-
-    @al.tool
-    def hold() -> str:
-        """Hold."""
-        held.set()
-        let_go.wait(30)
-        return "held"
-
-    session.configure(tools=[hold])
+    hold = Holding()
+    session.configure(tools=[hold.tool])
     sent = session.send_message("go")
-    assert held.wait(30)
+    assert hold.held.wait(30)
     session.steer("shorter")
-    let_go.set()
+    hold.let_go.set()
     result = session.response(sent).result()
     assert result.messages[-2].text == "shorter"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 
 import nbformat
 import pytest
 
-from tests.kernel.test_documents import REPOSITORY, jupyter, plain, world
+from tests.kernel.notebooks import NOTEBOOKS, executed_in, texts
+from tests.kernel.test_documents import plain, world
 
 __all__ = ["world"]
 
@@ -17,19 +17,13 @@ pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 pytest.importorskip("sklearn", reason="its table is scikit-learn's, of the extra `test`")
 
-THIRD = REPOSITORY / "notebooks" / "03-explore.ipynb"
+THIRD = NOTEBOOKS / "03-explore.ipynb"
 
 
 @pytest.fixture(scope="module")
 def executed(world):
     """Execute the notebook in a folder where nothing else is; return that folder's notebook."""
-    folder = world[0] / "explore"
-    folder.mkdir()
-    path = folder / THIRD.name
-    shutil.copy(THIRD, path)
-    ran = jupyter((folder, world[1]), "execute", "--inplace", "--kernel_name=python3", str(path))
-    assert ran.returncode == 0, ran.stderr
-    return path
+    return executed_in(world, THIRD)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +36,7 @@ def book(executed):
 @pytest.fixture(scope="module")
 def outputs(book):
     """The text of each code cell, by its id."""
-    return {
-        cell.id: "\n".join(map(plain, cell.outputs))
-        for cell in book.cells
-        if cell.cell_type == "code"
-    }
+    return texts(book)
 
 
 def source_of(book, name):

@@ -1,17 +1,16 @@
 """The notebook about the panel runs offline, and shows its conversations where no widget runs."""
 
-import shutil
-
 import nbformat
 import pytest
 
-from tests.kernel.test_documents import REPOSITORY, jupyter, world
+from tests.kernel.notebooks import NOTEBOOKS, executed_in
+from tests.kernel.test_documents import jupyter, world
 
 __all__ = ["world"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
-FOURTH = REPOSITORY / "notebooks" / "04-panel.ipynb"
+FOURTH = NOTEBOOKS / "04-panel.ipynb"
 SHOWN = [
     ("panel", "What is the mean amount in @df for each region?"),
     ("panel", "<table>"),
@@ -26,13 +25,7 @@ SHOWN = [
 @pytest.fixture(scope="module")
 def executed(world):
     """Execute the notebook in a folder of its own."""
-    folder = world[0] / "fourth"
-    folder.mkdir()
-    path = folder / FOURTH.name
-    shutil.copy(FOURTH, path)
-    ran = jupyter(world, "execute", "--inplace", "--kernel_name=python3", str(path))
-    assert ran.returncode == 0, ran.stderr
-    return path
+    return executed_in(world, FOURTH)
 
 
 def shown(path, cell):

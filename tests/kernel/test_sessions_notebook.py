@@ -1,47 +1,32 @@
 """The notebook about conversations runs offline, and shows what its text says."""
 
 import re
-import shutil
 
 import nbformat
 import pytest
 
 from alloy_nb.engine.export import ENDINGS
 from alloy_nb.engine.journal import Store
-from tests.kernel.test_documents import REPOSITORY, jupyter, plain, world
+from tests.kernel.notebooks import NOTEBOOKS, executed_in, texts
+from tests.kernel.test_documents import world
 
 __all__ = ["world"]
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
-SECOND = REPOSITORY / "notebooks" / "02-sessions.ipynb"
+SECOND = NOTEBOOKS / "02-sessions.ipynb"
 
 
 @pytest.fixture(scope="module")
 def executed(world):
     """Execute the notebook in a folder of its own."""
-    folder = world[0] / "second"
-    folder.mkdir()
-    path = folder / SECOND.name
-    shutil.copy(SECOND, path)
-    ran = jupyter(world, "execute", "--inplace", "--kernel_name=python3", str(path))
-    assert ran.returncode == 0, ran.stderr
-    return path
+    return executed_in(world, SECOND)
 
 
 @pytest.fixture(scope="module")
 def outputs(executed):
     """The texts of each cell by its id."""
     return texts(nbformat.read(executed, as_version=4))
-
-
-def texts(book):
-    nbformat.validate(book)
-    return {
-        cell.id: "\n".join(map(plain, cell.outputs))
-        for cell in book.cells
-        if cell.cell_type == "code"
-    }
 
 
 SHOWN = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 
 import nbformat
 import pytest
 
-from tests.kernel.test_documents import REPOSITORY, jupyter, plain, world
+from tests.kernel.notebooks import NOTEBOOKS, executed_in, texts
+from tests.kernel.test_documents import world
 
 __all__ = ["world"]
 
@@ -21,32 +21,13 @@ NAMES = ("05-tables.ipynb", "06-teams.ipynb")
 
 
 def book_of(name):
-    return nbformat.read(REPOSITORY / "notebooks" / name, as_version=4)
+    return nbformat.read(NOTEBOOKS / name, as_version=4)
 
 
 @pytest.fixture(scope="module")
 def executed(world):
     """Execute each notebook in a folder of its own; return the folders by name."""
-    folders = {}
-    for name in NAMES:
-        folder = folders[name] = world[0] / name.partition(".")[0]
-        folder.mkdir()
-        path = folder / name
-        shutil.copy(REPOSITORY / "notebooks" / name, path)
-        ran = jupyter(
-            (folder, world[1]), "execute", "--inplace", "--kernel_name=python3", str(path)
-        )
-        assert ran.returncode == 0, ran.stderr
-    return folders
-
-
-def texts(book):
-    nbformat.validate(book)
-    return {
-        cell.id: "\n".join(map(plain, cell.outputs))
-        for cell in book.cells
-        if cell.cell_type == "code"
-    }
+    return {name: executed_in(world, NOTEBOOKS / name).parent for name in NAMES}
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alloy_nb.markup.alongside import beginning, kernel_note, reference, referenced, typed
+from alloy_nb.markup.alongside import (
+    beginning,
+    form,
+    form_of,
+    kernel_note,
+    reference,
+    referenced,
+    typed,
+)
 
 # Prompts without marks of ours, and texts that try to be such marks.
 PLAIN = st.text(alphabet="ab \n@.?")
@@ -52,9 +60,19 @@ def test_words_of_a_person_are_exact():
     assert typed("  two\n\nparts \n\n" + reference("df", "x")) == "  two\n\nparts "
 
 
+@given(PLAIN, st.lists(st.tuples(MARKS.filter(bool), MARKS), max_size=2))
+def test_the_form_of_an_answer_is_found_and_is_no_word_of_a_person(words, things):
+    blocks = [reference(name, told) for name, told in things]
+    text = "\n\n".join([words, *blocks])
+    formed = f"{text}\n\n{form('code', 'Answer with code alone.')}"
+    assert (form_of(formed), form_of(text)) == ("code", "")
+    assert typed(formed) == words
+
+
 def test_a_list_shows_neither_references_nor_notes():
     assert beginning("what is\nin @df?\n\n" + reference("df", "x"), 60) == "what is in @df?"
     assert beginning("what is it?" + kernel_note("A new one."), 60) == "what is it?"
+    assert beginning("what is it?" + form("code", "As code."), 60) == "what is it?"
 
 
 def test_a_line_of_the_journal_has_no_line_breaks_left():

@@ -238,7 +238,7 @@ def test_the_model_is_told_what_its_answer_is_to_be(cell, shell):
     cell("%%alloy -f code\nhello")
     said = model.requests[0].messages[0]
     assert isinstance(said.content[0], Text)
-    assert said.text.startswith("hello\n\nAnswer with code alone")
+    assert said.text.startswith('hello\n\n<format name="code">\nAnswer with code alone')
 
 
 def test_code_is_offered_to_be_run(cell, shell):

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-import alloy_nb as al
 from alloy_nb.engine.run import Result
 from alloy_nb.notebook.turns.background import Background
 from alloy_nb.testing import FOREVER, Wait
+from tests.engine.holding import Holding
 from tests.engine.scripted import calls, says
 from tests.notebook.scripting import magics, refused, scripted
 
@@ -193,23 +193,15 @@ def test_it_may_be_asked_once(cell, shell):
 
 
 def test_a_turn_in_the_background_is_told_something_with_what_it_refers_to(cell, shell):
-    held, let_go = threading.Event(), threading.Event()
-
-    @al.tool
-    def hold() -> str:
-        """Hold."""
-        held.set()
-        let_go.wait(60)
-        return "held"
-
+    hold = Holding()
     model = scripted(shell, calls(("hold", {})), says("done"))
     shell.user_ns["nums"] = [1]
     session = magics(shell).session()
-    session.configure(tools=[hold], approve="all")
+    session.configure(tools=[hold.tool], approve="all")
     cell("%%alloy --bg -o turn\nhello")
-    assert held.wait(60)
+    assert hold.held.wait(60)
     assert "is told" in cell("%alloy steer shorter, see @nums").stdout
-    let_go.set()
+    hold.let_go.set()
     cell("%alloy wait")
     said = model.requests[1].messages[-1].text
     assert said.startswith("shorter, see @nums\n\n<reference name=")

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import struct
-import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from alloy_nb.notebook.grammar import COMMANDS
 from alloy_nb.notebook.panel import running
 from alloy_nb.notebook.panel.actions import ACTIONS
 from alloy_nb.testing import FOREVER, Wait
+from tests.engine.holding import Holding
 from tests.engine.scripted import calls, says
 from tests.notebook.panel_page import Page, open_page
 from tests.notebook.scripting import magics, scripted
@@ -182,23 +182,15 @@ def test_a_prompt_that_is_taken_back_is_not_asked(page, script):
 
 
 def test_what_is_said_into_a_turn_is_heard_in_it(page, shell):
-    held, let_go = threading.Event(), threading.Event()
-
-    @al.tool
-    def hold() -> str:
-        """Hold."""
-        held.set()
-        let_go.wait(60)
-        return "held"
-
+    hold = Holding()
     model = scripted(shell, calls(("hold", {})), says("short"))
-    page.panel.session.configure(tools=[hold], approve="all")
+    page.panel.session.configure(tools=[hold.tool], approve="all")
     shell.user_ns["nums"] = [1, 2, 3]
     page.say(do="ask", text="go")
-    assert held.wait(60)
+    assert hold.held.wait(60)
     page.say(do="steer", text="shorter, as in @nums")
     page.see(lambda: bool(page.panel.run and page.panel.run.steering.unheard))
-    let_go.set()
+    hold.let_go.set()
     page.until("end")
     said = model.requests[1].messages[-1]
     assert said.text.startswith("shorter, as in @nums")
@@ -398,6 +390,43 @@ def test_a_turn_is_asked_again(page, script):
     page.say(do="regenerate", turn=1)
     page.until("end")
     assert texts(page) == ["one", "c"]
+
+
+def test_a_turn_is_asked_again_with_the_form_that_it_had_and_shown_without_it(page, script):
+    model = script(says("a"), says("b"))
+    page.ask("-f code\none")
+    page.say(do="regenerate", turn=1)
+    turn = page.until("end")["turn"]
+    first, second = (request.messages[-1].text for request in model.requests)
+    assert first == second
+    assert first.count("Answer with code alone") == 1
+    assert turn["prompt"]["text"] == "one"
+
+
+def test_a_picture_that_a_prompt_names_goes_along_once_when_it_is_asked_again(page, script):
+    model = script(says("a"), says("b"))
+    Path("dot.png").write_bytes(png())
+    page.ask("what is in @file:dot.png?")
+    page.say(do="regenerate", turn=1)
+    page.until("end")
+    pictures = [
+        [block for block in request.messages[-1].content if isinstance(block, Image)]
+        for request in model.requests
+    ]
+    assert list(map(len, pictures)) == [1, 1]
+
+
+def test_a_prompt_that_comes_back_has_its_picture_when_it_is_sent(page, script):
+    model = script(says("a"), says("b"))
+    page.say(png(), do="attach", kind="image", name="dot.png", type="image/png")
+    page.until("chips")
+    page.ask("what is this?")
+    page.say(do="command", line="/edit 1", id="c")
+    page.say(do="command", line=page.until("draft")["text"] + " And why?", id="d")
+    page.until("end")
+    said = model.requests[1].messages[-1]
+    assert said.text.startswith("what is this? And why?")
+    assert any(isinstance(block, Image) for block in said.content)
 
 
 def test_a_prompt_that_nobody_typed_runs_no_expression_when_it_is_asked_again(page, shell):
@@ -751,7 +780,7 @@ def test_an_earlier_prompt_comes_back_to_be_changed(page, script):
     script(says("a"))
     page.ask("one")
     page.say(do="command", line="/edit 1", id="c")
-    assert page.until("draft")["text"] == "--at 1 one"
+    assert page.until("draft")["text"] == "/edit 1 one"
 
 
 def test_a_command_may_go_to_another_conversation(page, shell):

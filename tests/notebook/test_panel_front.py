@@ -1,16 +1,13 @@
 """The panel's front end as text: what is joined, and what a type checker says of the modules.
 
-TypeScript comes from npm where ``ALLOY_TEST_REQUIRE`` names ``axe``, once a machine, into
-``$ALLOY_TEST_CACHE/typescript`` (``~/.cache/alloy_nb/typescript``). Users need neither.
+TypeScript comes from npm, as `npm` has it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shutil
 import subprocess
-import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -18,9 +15,8 @@ import pytest
 
 from alloy_nb.notebook import front
 from tests.conftest import required
-from tests.real_model.build import cache_dir
+from tests.npm import from_npm
 
-PACKAGE = "typescript@7.0"
 LARGEST = 110_000  # bytes, which each panel sends to the page once
 
 
@@ -37,20 +33,7 @@ def node(*arguments):
 
 def compiler() -> Path:
     """Return TypeScript's program; where npm's packages must be there, it is installed."""
-    place = cache_dir() / "typescript"
-    found = place / "node_modules" / "typescript" / "bin" / "tsc"
-    if found.exists():
-        return found
-    lack = f"no TypeScript: npm i --prefix {place} {PACKAGE}"
-    if shutil.which("npm") is None or not required("axe"):
-        pytest.skip(lack)
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as made:
-        install = ["npm", "i", "--prefix", made, PACKAGE]
-        subprocess.run(install, check=True, capture_output=True, timeout=300)
-        with contextlib.suppress(OSError):  # another worker was first
-            (Path(made) / "node_modules").rename(place / "node_modules")
-    return found
+    return from_npm("typescript@7.0", folder="typescript", file="typescript/bin/tsc")
 
 
 def test_every_module_of_the_folder_is_joined_but_for_the_shapes_which_only_types_have():

@@ -1,9 +1,13 @@
 """``%alloy retry``, ``edit``, ``--at`` and ``continue``."""
 
+import base64
+
 import pytest
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
+from alloy_nb.markup.alongside import reference, referenced
+from alloy_nb.messages import Image
 from tests.engine.scripted import Scripted, calls, says
 from tests.notebook.test_magics import magics
 
@@ -84,6 +88,129 @@ def test_after_a_resume_edit_offers_what_was_typed(resumed):
     ran = cell("%alloy edit 2")
     assert "%%alloy --at 2\nWhat is 2 * 3?" in ran.text
     assert "<kernel>" not in ran.text
+
+
+# --- what went along ------------------------------------------------------------------------------
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+PICTURE = Image(media_type="image/png", data=base64.b64encode(PNG).decode())
+FORM = "Answer with code alone"
+
+
+def asked_last(session):
+    """Return the text and the pictures of the last prompt."""
+    message = session.messages[-2]
+    return message.text, [block for block in message.content if isinstance(block, Image)]
+
+
+def test_retry_sends_what_was_typed_and_the_form_of_the_answer_once(asked):
+    session, cell = asked
+    cell("%%alloy -f code\nhello")
+    before = session.messages[-2].text
+    ran = cell("%alloy retry")
+    assert ran.ok
+    assert session.messages[-1].text == "d"
+    assert session.messages[-2].text == before
+    assert before.count(FORM) == 1
+    assert "Copy it into a cell" in ran.text
+
+
+def test_retry_may_ask_for_another_form(asked):
+    session, cell = asked
+    cell("%%alloy -f code\nhello")
+    cell("%alloy retry -f md")
+    assert session.messages[-2].text == "hello"
+
+
+def test_edit_offers_what_was_typed_with_the_form_as_a_flag(asked):
+    _, cell = asked
+    cell("%%alloy -f code\nhello")
+    ran = cell("%alloy edit 3")
+    assert "%%alloy -f code --at 3\nhello" in ran.text
+    assert FORM not in ran.text
+
+
+def test_edit_keeps_the_form_of_the_answer(asked):
+    session, cell = asked
+    cell("%%alloy -f code\nhello")
+    cell("%alloy edit 3 goodbye")
+    assert session.messages[-2].text.startswith("goodbye\n\n<format")
+    assert session.messages[-2].text.count(FORM) == 1
+
+
+@pytest.mark.parametrize("line", ["retry", "edit 3 what is it?"])
+def test_a_picture_that_no_name_stands_for_goes_along_again(asked, line):
+    session, cell = asked
+    session.chat(["what is it?", PICTURE])
+    cell(f"%alloy {line}")
+    assert session.messages[-1].text == "d"
+    assert asked_last(session) == ("what is it?", [PICTURE])
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dot.png").write_bytes(PNG)
+
+
+def test_a_picture_after_i_goes_along_again(photo, asked):
+    session, cell = asked
+    cell("%%alloy -i dot.png\nwhat is it?")
+    assert asked_last(session)[1] == [PICTURE]
+    cell("%alloy retry")
+    text, pictures = asked_last(session)
+    assert pictures == [PICTURE]
+    assert text.count('<reference name="file:dot.png">') == 1
+
+
+def test_a_picture_that_the_prompt_names_goes_along_once(photo, asked):
+    session, cell = asked
+    cell("%alloy what is in @file:dot.png?")
+    cell("%alloy retry")
+    text, pictures = asked_last(session)
+    assert pictures == [PICTURE]
+    assert text.count("<reference") == 1
+
+
+def test_a_variable_after_i_is_looked_up_anew(shell, asked):
+    session, cell = asked
+    shell.user_ns["numbers"] = [1]
+    cell("%%alloy -i numbers\nhow many?")
+    assert "%%alloy -i numbers --at 3\nhow many?" in cell("%alloy edit 3").text
+    shell.user_ns["numbers"] = [1, 2, 3]
+    cell("%alloy retry")
+    text, _ = asked_last(session)
+    assert text.count("<reference") == 1
+    assert "length 3" in text
+
+
+def test_what_a_conversation_names_is_neither_read_nor_evaluated_unasked(photo, shell, asked):
+    session, cell = asked
+    names = ["file:dot.png", "$(1/0)", "numbers,file:dot.png", "numbers['a'],$(1/0)"]
+    shell.user_ns["numbers"] = [1]
+    session.chat("look\n\n" + "\n\n".join(reference(name, "then") for name in names))
+    assert cell("%alloy retry").ok
+    text, pictures = asked_last(session)
+    assert pictures == []
+    assert [block for _, block in referenced(text)] == [reference(name, "then") for name in names]
+
+
+def test_a_narrower_dial_sends_no_attachment_again(asked):
+    session, cell = asked
+    session.chat(["what is it?", PICTURE])
+    ran = cell("%alloy retry --data schema")
+    assert asked_last(session) == ("what is it?", [])
+    assert "attach it anew" in ran.text
+
+
+def test_edit_says_what_a_cell_cannot_hold(asked):
+    session, cell = asked
+    session.chat(["what is it?", PICTURE])
+    ran = cell("%alloy edit 3")
+    assert "%%alloy --at 3\nwhat is it?" in ran.text
+    assert "%alloy edit 3 PROMPT" in ran.text
 
 
 def test_before_the_first_turn_there_is_nothing_to_retry(cell):

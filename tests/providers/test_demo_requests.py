@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alloy_nb.markup.alongside import form, kernel_note
+from alloy_nb.markup.alongside import reference as alongside
 from alloy_nb.providers.demo.exchange import read_exchange
 from alloy_nb.providers.demo.words import size_of
 from tests.providers.test_demo import Talk, numbers_in, orders, reference, run
@@ -158,6 +160,22 @@ def test_a_column_whose_name_is_code_never_becomes_code():
     block = f'<reference name="frame">\n{about}\n</reference>'
     talk.ask(f"Plot `{name}` by kind of @frame", block)
     assert axes_of_last().get_ylabel() == name
+
+
+def prompted(*texts):
+    content = [{"type": "text", "text": text} for text in texts]
+    return read_exchange({"messages": [{"role": "user", "content": content}]})
+
+
+def test_the_form_that_a_flag_asks_for_is_no_part_of_the_question():
+    assert prompted("2 + 2\n\n" + form("code", "Answer with code alone.")).prompt == "2 + 2"
+
+
+def test_what_is_told_of_a_name_may_hold_marks_of_notes():
+    about = alongside("column", "a column of <kernel> marks")
+    asked = prompted(f"What is @column?\n\n{about}", kernel_note("It is a new one."))
+    assert [found.body for found in asked.references] == ["a column of <kernel> marks"]
+    assert asked.prompt == "What is @column?"
 
 
 def test_a_picture_is_measured_and_not_looked_at():

@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from IPython.core.error import UsageError
 
 from alloy_nb.engine.sessions.session import Session
-from alloy_nb.markup.alongside import typed
-from alloy_nb.messages import Text
 from alloy_nb.notebook.code.next_cell import offer
 from alloy_nb.notebook.desk import Desk
+from alloy_nb.notebook.turns.again import Recalled, recalled
 from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words
 
-__all__ = ["commands", "prompt_of"]
+__all__ = ["commands", "flags_before"]
 
 GO_ON = "Go on where you were stopped. What was said and done so far stands above."
 _ENDED = "completed"
@@ -36,19 +35,19 @@ class _AgainWords:
         number = _last(session)
         # Not the answer that the journal has: another one is wanted.
         flags = {**words.flags, "fresh": True, "at": str(number)}
-        self._ask(Words(flags, prompt=prompt_of(session, number), recalled=True))
+        self._ask(self._recalled(session, number).words(flags))
 
     def edit(self, words: Words) -> None:
         """Ask something else in the place of a turn, or offer its prompt to be changed."""
         session = self._desk.session(words.flags.get("session"))
         number = _number(words)
-        prompt = words.prompt.strip()
+        before, prompt = self._recalled(session, number), words.prompt.strip()
         if prompt:
-            self._ask_at(number, words, prompt)
+            self._ask(before.words({**words.flags, "at": str(number)}, prompt=prompt))
             return
         named = f"-s {words.flags['session']} " if "session" in words.flags else ""
-        prompt = prompt_of(session, number)
-        offer(self._desk.shell, f"%%alloy {named}--at {number}\n{prompt}")
+        line = f"%%alloy {named}{flags_before(before)}--at {number}"
+        offer(self._desk.shell, f"{line}\n{before.prompt}", told=_left(before, number))
 
     def go_on(self, words: Words) -> None:
         """Let the model go on with a turn that was stopped or cut off."""
@@ -60,8 +59,8 @@ class _AgainWords:
             raise UsageError("Nothing came back in the last turn. Ask it again: %alloy retry")
         self._ask(Words(words.flags, prompt=GO_ON))
 
-    def _ask_at(self, number: int, words: Words, prompt: str) -> None:
-        self._ask(Words({**words.flags, "at": str(number)}, prompt=prompt))
+    def _recalled(self, session: Session, number: int) -> Recalled:
+        return recalled(session, number, self._desk.shell.user_ns)
 
     def _ask(self, words: Words) -> None:
         desk = self._desk
@@ -84,22 +83,18 @@ def _number(words: Words) -> int:
     return int(given)
 
 
-def prompt_of(session: Session, turn: int) -> str:
-    """Return what was typed in a turn, without what its references meant then."""
-    record = session.export_session()
-    count = len(record.turns)
-    if not 0 < (turn if turn > 0 else turn + count + 1) <= count:
-        raise UsageError(
-            f"The conversation has no turn {turn}: it has {count}."
-            if count
-            else "Nothing was asked yet. Ask something: %alloy PROMPT"
-        )
-    chosen = record.turns[turn - 1 if turn > 0 else turn]
-    said = record.messages[chosen.first : chosen.first + chosen.count]
-    blocks = said[0].content if said and said[0].role == "user" else ()
-    # The blocks after it are pictures, and what the notebook says by itself.
-    first = next((block.text for block in blocks if isinstance(block, Text)), "")
-    prompt = typed(first).strip()
-    if not prompt:
-        raise UsageError(f"Turn {turn} began with no prompt of yours.")
-    return prompt
+def flags_before(before: Recalled) -> str:
+    """Return what a turn was asked with as it stands before a prompt, with a space behind it."""
+    names = {"format": "-f", "input": "-i"}
+    return "".join(f"{names[key]} {_quoted(value)} " for key, value in before.flags.items())
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if " " in value or "'" in value else value
+
+
+def _left(before: Recalled, number: int) -> str:
+    """Return what is said of attachments, which a cell cannot hold."""
+    if not before.along:
+        return ""
+    return f"What was attached goes along with %alloy edit {number} PROMPT, and not with this cell."

@@ -17,7 +17,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.error import UsageError
 from traitlets import TraitError
@@ -26,16 +26,15 @@ from alloy_nb.engine import export
 from alloy_nb.engine.calls.approval import POLICIES
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import AlloyError, ConfigError, SessionError
-from alloy_nb.markup.alongside import referenced
-from alloy_nb.messages import Document, Image, Text
+from alloy_nb.messages import Image
 from alloy_nb.notebook.approval import named
-from alloy_nb.notebook.commands.rewinding import prompt_of
 from alloy_nb.notebook.completion import choices
 from alloy_nb.notebook.desk import budget_within
 from alloy_nb.notebook.panel import finding, running, slash
 from alloy_nb.notebook.panel.attachments import KINDS, MOST_BYTES, Kind
 from alloy_nb.notebook.panel.header import DEFAULT, provider_of
 from alloy_nb.notebook.panel.turn import words_of
+from alloy_nb.notebook.turns.again import recalled
 from alloy_nb.notebook.turns.asking import Asking, prepared
 from alloy_nb.notebook.turns.turn_settings import dollars
 from alloy_nb.notebook.words import Words, parse
@@ -229,46 +228,25 @@ def _edit(panel: Panel, fields: Fields, _: Sequence[Any]) -> None:
 def _regenerate(panel: Panel, fields: Fields, _: Sequence[Any]) -> None:
     """Ask a turn's prompt again; the answer that it had stays on a branch."""
     turn, id_ = _whole(fields, "turn", least=1), _id(fields)
-    _ask_at(panel, turn, prompt_of(panel.session, turn), id_=id_, recalled=True)
+    _ask_at(panel, turn, "", id_=id_)
 
 
-def _ask_at(panel: Panel, turn: int, text: str, *, id_: str, recalled: bool = False) -> None:
-    """Ask in the place of a turn, with the pictures and files that went along then."""
-    along = _along(panel.session, turn)
+def _ask_at(panel: Panel, turn: int, text: str, *, id_: str) -> None:
+    """Ask in the place of a turn, with all that went along then; without a text the same again."""
+    before = recalled(panel.session, turn, panel.desk.shell.user_ns)
 
     def asking() -> Asking:
-        words = words_of(text, panel.key)
-        if recalled:
-            words = Words({"session": panel.key}, prompt=text, recalled=True)
+        words = words_of(text, panel.key) if text else Words({"session": panel.key})
         flags = {**words.flags, "at": str(turn), "fresh": True}
-        asked = prepared(
+        return prepared(
             panel.desk,
-            Words(flags, prompt=words.prompt, recalled=recalled),
+            before.words(flags, prompt=words.prompt),
             dict(panel.desk.shell.user_ns),
             key=f"panel:{secrets.token_hex(8)}",
         )
-        return slash.with_media(asked, along)
 
-    images = tuple(block for block in along if isinstance(block, Image))
-    panel.ask(text, id=id_, media=images, asking=asking)
-
-
-def _along(session: Session, turn: int) -> tuple[Text | Image | Document, ...]:
-    """Return what went along with the prompt of a turn, behind its text.
-
-    Raises:
-        SessionError: There is no such turn.
-    """
-    first, messages = session.first_of(turn), session.messages
-    count = session.export_session().turns[turn - 1].count
-    said = messages[first] if count and first < len(messages) else None
-    parts = said.content[1:] if said is not None and said.role == "user" else ()
-    return tuple(part for part in parts if isinstance(part, (Image, Document)) or _is_file(part))
-
-
-def _is_file(part: object) -> TypeGuard[Text]:
-    """Tell whether this is a file in words, and not what the kernel had to say then."""
-    return isinstance(part, Text) and next(referenced(part.text), None) is not None
+    images = tuple(block for block in before.along if isinstance(block, Image))
+    panel.ask(text or before.prompt, id=id_, media=images, asking=asking)
 
 
 def _marking(do: Callable[[Session, int], object]) -> Action:

@@ -59,11 +59,6 @@ class Order:
         last = self._last
         return last is not None and not last.done()
 
-    @property
-    def is_inside(self) -> bool:
-        """Whether a step is running this."""
-        return _own.get() is not None
-
     def release(self) -> None:
         """Let what comes next begin; called by the step that is running, if one is."""
         own = _own.get()

@@ -11,10 +11,10 @@ import asyncio
 import contextvars
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
@@ -23,14 +23,14 @@ from alloy_nb.engine.agent import message_of
 from alloy_nb.engine.run import Result, Run, RunStatus
 from alloy_nb.errors import AlloyError, Interrupted, SessionError
 from alloy_nb.markup.alongside import typed
-from alloy_nb.messages import Document, Image, Message, Text
+from alloy_nb.messages import Image, Message
 from alloy_nb.notebook.commands import commands
-from alloy_nb.notebook.commands.rewinding import prompt_of
 from alloy_nb.notebook.drawing.cards import publish_value
 from alloy_nb.notebook.drawing.placing import placed
 from alloy_nb.notebook.drawing.render import Bundle
 from alloy_nb.notebook.grammar import COMMANDS
 from alloy_nb.notebook.slash import ALIASES
+from alloy_nb.notebook.turns.again import recalled
 from alloy_nb.notebook.turns.asking import Asking, by_panel
 from alloy_nb.notebook.words import Words, parse
 from alloy_nb.secrets import redact
@@ -38,7 +38,7 @@ from alloy_nb.secrets import redact
 if TYPE_CHECKING:
     from alloy_nb.notebook.panel.panel import Panel
 
-__all__ = ["command_of", "done", "steered", "takes_a_while", "with_media"]
+__all__ = ["command_of", "done", "steered", "takes_a_while"]
 
 log = logging.getLogger("alloy_nb")
 
@@ -133,7 +133,8 @@ def _own(panel: Panel, words: Words) -> bool:
             raise UsageError("Say what? /steer TEXT")
         steered(panel, words.prompt)
     elif words.command == "edit" and first.isdecimal() and not words.prompt.strip():
-        panel.tell("draft", text=f"--at {first} {prompt_of(panel.session, int(first))}")
+        before = recalled(panel.session, int(first), panel.desk.shell.user_ns)
+        panel.tell("draft", text=f"/edit {first} {before.prompt}")
     else:
         return False
     return True
@@ -219,11 +220,3 @@ async def _heard(panel: Panel, run: Run, message: Message, text: str) -> None:
         panel.tell("draft", text=redact(text))
     else:
         panel.ask(text)
-
-
-def with_media(asking: Asking, media: Sequence[Text | Image | Document]) -> Asking:
-    """Return a turn with pictures and files more."""
-    if not media:
-        return asking
-    prompt: Any = replace(asking.prompt, media=(*asking.prompt.media, *media))
-    return replace(asking, prompt=prompt)

@@ -22,6 +22,7 @@ from alloy_nb.engine.sessions.cue import Cue, Replay
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.engine.window.compaction import window_of
 from alloy_nb.errors import AlloyError, Interrupted
+from alloy_nb.markup.alongside import form
 from alloy_nb.markup.fragment import json_in
 from alloy_nb.notebook.code import next_cell
 from alloy_nb.notebook.desk import Desk
@@ -116,9 +117,11 @@ def weighed(desk: Desk, words: Words, namespace: dict[str, Any]) -> Asking:
     resolved = desk.data.resolved(session, words, namespace, dial)
     if asks.remark:
         resolved = replace(resolved, remarks=(asks.remark, *resolved.remarks))
+    resolved = _with_along(resolved, words, dial)
     look = _look(flags)
     if look.form in _FORMS:
-        resolved = replace(resolved, text=f"{resolved.text}\n\n{_FORMS[look.form]}")
+        told = form(look.form, _FORMS[look.form])
+        resolved = replace(resolved, text=f"{resolved.text}\n\n{told}")
     return Asking(session, resolved, settings, output, typed, look)
 
 
@@ -247,6 +250,16 @@ _APART: Mapping[str, tuple[str, ...]] = {
     "quiet": ("verbose",),
     "as": ("format", "replay_only"),
 }
+
+
+def _with_along(resolved: Resolved, words: Words, dial: Dial) -> Resolved:
+    """Return a prompt with what went along when it was asked before, as far as the dial allows."""
+    if not words.along:
+        return resolved
+    if dial.level != "full":  # nobody knows any more at which level it was made
+        remark = f"What was attached then was not sent again (--data {dial}): attach it anew."
+        return replace(resolved, remarks=(*resolved.remarks, remark))
+    return replace(resolved, media=(*resolved.media, *words.along))
 
 
 def _look(flags: Mapping[str, Any]) -> Look:

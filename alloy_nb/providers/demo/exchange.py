@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from alloy_nb.markup.alongside import described, words
+
 __all__ = ["Exchange", "Reference", "Result", "Told", "read_exchange"]
 
 TOOL = "python"
 
-_REFERENCE = re.compile(r'<reference name="([^"\n]+)">\n?(.*?)\n?</reference>', re.DOTALL)
-# What the notebook tells the model about itself is no part of the question.
-_KERNEL = re.compile(r"<kernel>.*?</kernel>", re.DOTALL)
 _COLUMN = re.compile(r"^\s+(\S.*?): (\S.*)$", re.MULTILINE)
 _WITHHELD = re.compile(r"^\[.*not sent: --data \S+\]$", re.MULTILINE)
 _EXPRESSION = (
@@ -129,12 +128,12 @@ def read_exchange(body: Mapping[str, Any]) -> Exchange:
     messages = [(str(m.get("role")), _blocks(m.get("content"))) for m in body.get("messages", ())]
     asked = [i for i, (role, blocks) in enumerate(messages) if role == "user" and _said(blocks)]
     start = asked[-1] if asked else 0
-    said = _KERNEL.sub("", _said(messages[start][1])) if messages else ""
+    said = _said(messages[start][1]) if messages else ""
     before = [_references(_said(messages[i][1])) for i in asked[:-1]]
     answers = _answers([blocks for _, blocks in messages[start + 1 :]])
     choice = body.get("tool_choice") or {}
     return Exchange(
-        prompt=_REFERENCE.sub("", said).strip(),
+        prompt=words(said),
         references=_references(said),
         earlier=next((found for found in reversed(before) if found), ()),
         results=_results(answers),
@@ -164,7 +163,7 @@ def _pictures(blocks: Sequence[Mapping[str, Any]]) -> tuple[bytes, ...]:
 
 
 def _references(said: str) -> tuple[Reference, ...]:
-    return tuple(Reference(name, body) for name, body in _REFERENCE.findall(said))
+    return tuple(Reference(name, body) for name, body in described(said))
 
 
 def _answers(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from alloy_nb.markup.alongside import reference
 from alloy_nb.messages import Text
-from alloy_nb.providers.demo.exchange import Exchange, Reference
+from alloy_nb.providers.demo.exchange import Exchange
 from alloy_nb.providers.demo.words import Step, code_span
 
 __all__ = ["ask", "note"]
@@ -27,7 +28,8 @@ def ask(exchange: Exchange) -> Step | None:
         return None
     told = [one for one in exchange.told if one.tool.startswith(_ASK)]
     if not told:
-        task = "\n\n".join([exchange.prompt, *map(_reference, exchange.references)])
+        about = (reference(one.name, one.body) for one in exchange.references)
+        task = "\n\n".join([exchange.prompt, *about])
         return Step(
             f"I can ask {len(agents)} agents. I give each the question.",
             calls=tuple((name, {"task": task}) for name in agents),
@@ -67,10 +69,6 @@ def note(exchange: Exchange, step: Step) -> Step | None:
 
 def _names(exchange: Exchange) -> list[str]:
     return [str(tool.get("name")) for tool in exchange.tools]
-
-
-def _reference(reference: Reference) -> str:
-    return f'<reference name="{reference.name}">\n{reference.body}\n</reference>'
 
 
 def _unsigned(text: str) -> str:
