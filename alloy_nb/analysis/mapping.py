@@ -298,6 +298,9 @@ def _check_schema(job: Job, *, asks_here: bool) -> None:
     """
     if isinstance(job.schema, (str, Tool)) or isroutine(job.schema):
         raise wrong("schema", job.schema, "a type such as a pydantic model")
+    if isinstance(job.schema, (list, tuple, set, frozenset)):
+        few = ", ".join(repr(one) for one in list(job.schema)[:3])
+        raise wrong("schema", job.schema, f"a type: for one of several, Literal[{few}]")
     try:
         agent, provider = job.agent(), job.provider
     except ConfigError as error:

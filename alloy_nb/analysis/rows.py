@@ -194,6 +194,14 @@ class Job:
         arguments = from_json(text)
         return self.structured.validated(arguments if isinstance(arguments, dict) else {})
 
+    def takes(self, text: str | None) -> bool:
+        """Return whether an answer that was kept is one for the type as it is now."""
+        try:
+            self.value(text or "")
+        except (ToolError, ValueError):  # a validator may have changed, which no schema shows
+            return False
+        return True
+
 
 class Source(Protocol):
     """Where rows come from, one after the other, made when they are asked for."""

@@ -153,9 +153,9 @@ def test_arrow_keeps_the_zone_of_times(kind):
 
 def test_what_arrow_has_no_type_for_becomes_json():
     pyarrow = pytest.importorskip("pyarrow")
-    values = [1, "x", None, {"a": [10**30]}]
+    values = [1, "x", None, {"a": [10**20]}]
     made = read(pyarrow.table({"a": [1]})).build([Column("n", "object", values)], 4)
-    assert made["n"].to_pylist() == ["1", '"x"', None, '{"a": [%d]}' % 10**30]
+    assert made["n"].to_pylist() == ["1", '"x"', None, f'{{"a": [{10**20}]}}']
 
 
 def test_half_a_character_does_not_cost_an_arrow_table():
