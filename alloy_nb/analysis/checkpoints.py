@@ -42,8 +42,8 @@ CREATE INDEX IF NOT EXISTS answers_of_job ON answers (job);
 _INSERT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What SQLite takes as parameters of one statement, also where it is old.
 _AT_ONCE = 500
-# Another kernel's write takes milliseconds. Answers are written on the loop's thread, where all else
-# waits meanwhile.
+# Another kernel's write takes milliseconds. Answers are written on the loop's thread, where all
+# else waits meanwhile.
 _WAIT, _WAIT_TO_KEEP = 5.0, 1.0
 
 

@@ -68,6 +68,8 @@ class Pace:
         self.in_flight = 0
         self.refusals = 0
         """How often the vendor said that it was too much."""
+        self.answers = 0
+        """How often it answered."""
         self._limit = float(min(start or most, most))
         self._is_finding = True
         self._clock = clock
@@ -114,6 +116,7 @@ class Pace:
 
     def answered(self) -> None:
         """Learn from a request that was answered."""
+        self.answers += 1
         if self._limit < self.most and self.in_flight >= self.limit:
             self._limit = min(self.most, self._limit + (1 if self._is_finding else 1 / self._limit))
 
@@ -189,6 +192,11 @@ class Paced:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
+
+    @property
+    def answers(self) -> int:
+        """How many requests at this pace were answered so far."""
+        return self._pace.answers
 
     def admission(self) -> _Admission:
         """Return what waits for the place of the first request of a run, before the run begins.
