@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from alloy_nb.analysis.rows import Answer
+from alloy_nb.engine.checks import wrong
 from alloy_nb.errors import ConfigError
 from alloy_nb.usage import Cost, Usage
 
@@ -41,8 +42,9 @@ CREATE INDEX IF NOT EXISTS answers_of_job ON answers (job);
 _INSERT = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # What SQLite takes as parameters of one statement, also where it is old.
 _AT_ONCE = 500
-# Another kernel's write takes milliseconds.
-_WAIT = 5.0
+# Another kernel's write takes milliseconds. Answers are written on the loop's thread, where all
+# else waits meanwhile.
+_WAIT, _WAIT_TO_KEEP = 5.0, 1.0
 
 
 def at(where: bool | str | Path) -> Checkpoints | None:
@@ -55,6 +57,8 @@ def at(where: bool | str | Path) -> Checkpoints | None:
         return None
     if where is True:
         return Checkpoints(Path.cwd() / ".alloy" / "rows.db")
+    if not isinstance(where, (str, Path)):
+        raise wrong("checkpoint", where, "True, False, a folder or a file")
     path = Path(where).expanduser().absolute()
     return Checkpoints(path / ".alloy" / "rows.db" if path.is_dir() else path)
 
@@ -76,6 +80,7 @@ class Checkpoints:
         self._lock = threading.Lock()
         self._waiting: list[tuple[Any, ...]] = []
         self._connection = _opened(path)
+        self._be_patient(_WAIT_TO_KEEP)
 
     def find(self, keys: Iterable[str]) -> dict[str, Answer]:
         """Return the answers that are kept under these keys."""
@@ -111,18 +116,29 @@ class Checkpoints:
                     self.path,
                     error,
                 )
+                self._be_patient(0)  # one who holds the file for long would hold up every answer
             self.unsaved = len(self._waiting)
         else:
             self._waiting.clear()
-            self.unsaved = 0
+            if self.unsaved:
+                self.unsaved = 0
+                self._be_patient(_WAIT_TO_KEEP)
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query."""
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
+        """Return the rows of a query.
+
+        Raises:
+            ConfigError: The file cannot be read any more.
+        """
+        try:
+            with self._lock:
+                return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from None
 
     def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
         """Run all statements, or none."""
+        self._be_patient(_WAIT)
         with self._lock, self._connection:
             for sql, values in statements:
                 self._connection.execute(sql, values)
@@ -135,9 +151,15 @@ class Checkpoints:
 
     def close(self) -> None:
         """Write what waits, and close the file."""
+        self._be_patient(_WAIT)
         self.save(())
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+    def _be_patient(self, seconds: float) -> None:
+        """Say how long to wait for another one who writes."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._connection.execute(f"PRAGMA busy_timeout={seconds * 1000:.0f}")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -152,21 +174,26 @@ def _opened(path: Path) -> sqlite3.Connection:
             )
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.executescript(_TABLES)
-        connection.execute(f"PRAGMA user_version={_VERSION}")
-        connection.commit()
+        if found < _VERSION:  # to write is to wait for all others who do
+            connection.executescript(_TABLES)
+            connection.execute(f"PRAGMA user_version={_VERSION}")
+            connection.commit()
     except (sqlite3.Error, OSError) as error:
         if connection is not None:
             connection.close()
-        raise ConfigError(
-            f"The checkpoints in {path} cannot be used ({error}). Give checkpoint= another path, "
-            "or checkpoint=False to ask without keeping the answers."
-        ) from None
+        raise _unusable(path, error) from None
     except BaseException:  # an interrupt too: an open file would keep its locks
         if connection is not None:
             connection.close()
         raise
     return connection
+
+
+def _unusable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"The checkpoints in {path} cannot be used ({error}). Give checkpoint= another path, "
+        "or checkpoint=False to ask without keeping the answers."
+    )
 
 
 def _make_folder(folder: Path) -> None:

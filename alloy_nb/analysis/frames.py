@@ -11,6 +11,7 @@ import dataclasses
 import datetime
 import enum
 import importlib.util
+import json
 import types
 import typing
 from collections import Counter
@@ -254,7 +255,7 @@ def _pandas(columns: list[Column], index: Any) -> Any:
     made = {}
     for column in columns:
         make = partial(_pandas_series, list(column.values), index)
-        made[column.name] = _tried(make, (_PANDAS.get(column.kind, "object"), "object"))
+        made[column.name] = _tried(make, (_PANDAS.get(column.kind, "object"), "object"), column)
     return pd.DataFrame(made, index=index)
 
 
@@ -277,7 +278,12 @@ def _other(columns: list[Column], implementation: Any) -> Any:
     made = []
     for column in columns:
         make = partial(_series, column.name, list(column.values), implementation)
-        made.append(_tried(make, (kinds.get(column.kind), None, nw.Object)))
+        # Any library takes these, but for the objects of Python: Arrow has none.
+        tries = (kinds.get(column.kind), None, nw.Object)
+        try:
+            made.append(_tried(make, tries, column))
+        except NotImplementedError:
+            made.append(_series(column.name, _texts(column), implementation, nw.String))
     first, *others = made
     return first.to_frame().with_columns(*others).to_native()
 
@@ -288,15 +294,42 @@ def _series(name: str, values: list[Any], implementation: Any, kind: Any) -> Any
     return nw.new_series(name, values, kind, backend=implementation)
 
 
-def _tried(make: Callable[[Any], Any], kinds: Iterable[Any]) -> Any:
+def _tried(make: Callable[[Any], Any], kinds: Iterable[Any], column: Column) -> Any:
     """Return values as the first of these kinds that holds all of them: a number may be too big."""
     *first, last = kinds
     for kind in first:
         try:
-            return make(kind)
+            made = make(kind)
+            if column.kind not in ("object", "time") or _holds(made.to_list(), column.values):
+                return made
         except Exception:  # each library has errors of its own, also ones of Rust  # noqa: S112
             continue
     return make(last)
+
+
+def _holds(kept: Any, value: Any) -> bool:
+    """Return whether a value is whole in what a column keeps of it.
+
+    Polars takes the keys of the first mapping for those of all, and Arrow drops time zones.
+    """
+    if isinstance(value, Mapping):
+        return isinstance(kept, Mapping) and all(
+            key in kept and _holds(kept[key], inner) for key, inner in value.items()
+        )
+    if isinstance(value, (list, tuple)):
+        is_list = isinstance(kept, (list, tuple)) and len(kept) == len(value)
+        return is_list and all(map(_holds, kept, value))
+    return value is None or bool(kept == value or value != value)  # the latter is NaN
+
+
+def _texts(column: Column) -> list[str | None]:
+    """Return values as text: JSON, but for what is a text already."""
+    texts = [
+        value if value is None or column.kind == "text" else json.dumps(value, default=str)
+        for value in column.values
+    ]
+    # Half a character is no text.
+    return [None if t is None else t.encode("utf-8", "replace").decode("utf-8") for t in texts]
 
 
 # --- the fields of a schema ---------------------------------------------------------------------

@@ -97,7 +97,8 @@ def map(  # noqa: A001  # the word for it
         max_cost: US dollars for all of it. Rows for which there is none left have an error.
         concurrency: Requests in flight; without it 8 at first and up to 64, as many as the
             vendor takes. Either way the number falls where the vendor refuses one (429, 529).
-        retries: How often a row is asked again that failed in a way that may pass.
+        retries: How often a row is asked again that failed in a way that may pass; a refusal
+            because it is too much (429, 529) counts only while no other row is answered.
         errors: ``value`` puts the error of a row into its row; ``raise`` stops at the first.
         checkpoint: Whether answers are kept in ``.alloy/rows.db`` of the working directory, or
             the folder or the file to keep them in.
@@ -291,6 +292,9 @@ def _check_schema(job: Job, *, asks_here: bool) -> None:
     """
     if isinstance(job.schema, (str, Tool)) or isroutine(job.schema):
         raise wrong("schema", job.schema, "a type such as a pydantic model")
+    if isinstance(job.schema, (list, tuple, set, frozenset)):
+        few = ", ".join(repr(one) for one in list(job.schema)[:3])
+        raise wrong("schema", job.schema, f"a type: for one of several, Literal[{few}]")
     try:
         agent, provider = job.agent(), job.provider
     except ConfigError as error:

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from alloy_nb.engine.retry import close
@@ -67,6 +68,8 @@ class Pace:
         self.in_flight = 0
         self.refusals = 0
         """How often the vendor said that it was too much."""
+        self.answers = 0
+        """How often it answered."""
         self._limit = float(min(start or most, most))
         self._is_finding = True
         self._clock = clock
@@ -113,6 +116,7 @@ class Pace:
 
     def answered(self) -> None:
         """Learn from a request that was answered."""
+        self.answers += 1
         if self._limit < self.most and self.in_flight >= self.limit:
             self._limit = min(self.most, self._limit + (1 if self._is_finding else 1 / self._limit))
 
@@ -138,15 +142,14 @@ class Pace:
             if (left := headers.get(names[0])) is None:
                 continue
             found.append(names)
-            self._note(left, headers.get(names[1], ""), headers.get(names[2], ""))
+            if left.isdecimal() and not int(left):
+                self._note(headers.get(names[1], ""), headers.get(names[2], ""), headers)
         self._looks += 1
         if self._looks >= _LOOKS or found:
             self._headers = tuple(found)
 
-    def _note(self, left: str, limit: str, reset: str) -> None:
-        if not left.isdecimal() or int(left) > 0:
-            return
-        seconds = _seconds(reset)
+    def _note(self, limit: str, reset: str, headers: Mapping[str, str]) -> None:
+        seconds = _seconds(reset, headers.get("date", ""))
         if seconds is None:
             return
         share = int(limit) if limit.isdecimal() and int(limit) > 0 else 1
@@ -189,6 +192,11 @@ class Paced:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
+
+    @property
+    def answers(self) -> int:
+        """How many requests at this pace were answered so far."""
+        return self._pace.answers
 
     def admission(self) -> _Admission:
         """Return what waits for the place of the first request of a run, before the run begins.
@@ -290,8 +298,11 @@ class _PacedStream:
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def _seconds(reset: str) -> float | None:
-    """Return the seconds until a reset: a number, a duration, or a time of day."""
+def _seconds(reset: str, date: str = "") -> float | None:
+    """Return the seconds until a reset: a number, a duration, or a time of day.
+
+    A time of day is one of the server's clock, which says `date`: ours may be wrong by hours.
+    """
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", reset)
     if parts and "".join(number + unit for number, unit in parts) == reset:
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
@@ -300,6 +311,10 @@ def _seconds(reset: str) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, datetime.fromisoformat(reset).timestamp() - time.time())
+        until = datetime.fromisoformat(reset).timestamp()
     except (ValueError, OverflowError):
         return None
+    try:
+        return max(0.0, until - parsedate_to_datetime(date).timestamp())
+    except (ValueError, OverflowError):
+        return max(0.0, until - time.time())

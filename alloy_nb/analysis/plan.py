@@ -169,7 +169,8 @@ def _counted(
                 continue
             seen.add(key)
             fresh[key] = prompt
-        kept = set() if checkpoints is None else set(checkpoints.find(fresh))
+        found = {} if checkpoints is None else checkpoints.find(fresh)
+        kept = {key for key, answer in found.items() if job.takes(answer.text)}
         counts.kept += len(kept)
         for key, prompt in fresh.items():
             if key not in kept:

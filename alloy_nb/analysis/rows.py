@@ -33,6 +33,7 @@ from alloy_nb.errors import (
     AlloyError,
     AuthFailed,
     ConfigError,
+    Overloaded,
     ProviderError,
     QuotaExceeded,
     RateLimited,
@@ -194,6 +195,14 @@ class Job:
         arguments = from_json(text)
         return self.structured.validated(arguments if isinstance(arguments, dict) else {})
 
+    def takes(self, text: str | None) -> bool:
+        """Return whether an answer that was kept is one for the type as it is now."""
+        try:
+            self.value(text or "")
+        except (ToolError, ValueError):  # a validator may have changed, which no schema shows
+            return False
+        return True
+
 
 class Source(Protocol):
     """Where rows come from, one after the other, made when they are asked for."""
@@ -302,21 +311,33 @@ class Local:
 async def answer_row(row: Row, job: Job, agent: Agent) -> Answer:
     """Ask one row, again where that may help, and return what came of it; raises nothing of it.
 
+    To be refused because it is too much does not count as long as others are answered: then the
+    vendor takes rows, and this one will have its turn.
+
     Args:
         row: What is asked.
         job: What is the same for all rows.
         agent: What `Job.agent` returned; it can be used for all rows.
     """
+    before = _answers(agent)
     number, attempt = 1, await ask_once(row.prompt, job, agent)
     usage, cost = attempt.answer.usage, attempt.answer.cost
+    counted = 1
     while attempt.wait is not None:
         await job.retry.sleep(attempt.wait)
-        number += 1
-        attempt = await ask_once(row.prompt, job, agent, number=number)
+        is_too_much = isinstance(attempt.failure, (RateLimited, Overloaded))
+        now = _answers(agent)
+        counted += not (is_too_much and now > before)
+        number, before = number + 1, now
+        attempt = await ask_once(row.prompt, job, agent, number=counted)
         usage, cost = usage + attempt.answer.usage, cost + attempt.answer.cost
     if number == 1:
         return attempt.answer
     return replace(attempt.answer, usage=usage, cost=cost, attempts=number)
+
+
+def _answers(agent: Agent) -> int:
+    return agent.provider.answers if isinstance(agent.provider, Paced) else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ _AT_ONCE, _SECONDS = 128, 0.05
 # A face that draws more often draws for nobody.
 _TICK = 0.1
 
-Made = tuple[Prompt, str] | tuple[None, str]
+Made = tuple[Prompt, str] | Empty | Exception
 """A prompt and its key, or why there is none."""
 
 
@@ -79,6 +79,7 @@ class Map:
             book=self.book,
             meter=self.meter,
             kept=None if fresh else checkpoints,
+            raises=raises,
         )
         self._answers: list[tuple[Row, Answer]] = []
         self._answered = False
@@ -239,7 +240,9 @@ class _Feed:
         book: Book,
         meter: Meter,
         kept: Checkpoints | None,
+        raises: bool,
     ) -> None:
+        self._raises = raises
         self._rows = iter(rows)
         self._template = template
         self._job = job
@@ -315,33 +318,43 @@ class _Feed:
         try:
             prompt = self._template.prompt(values)
             return prompt, self._job.key(prompt)
-        except Empty as empty:
-            return None, str(empty)
         except Exception as error:  # a function of the user's, or a value, may raise anything
-            return None, f"The prompt could not be made: {type(error).__name__}: {error}"
+            return error
 
     def _placed(self, made: list[Made]) -> list[Row]:
         """Note the rows, and return those that have to be asked."""
         book, meter = self._book, self._meter
-        keys = [key for prompt, key in made if prompt is not None]
+        keys = [one[1] for one in made if not isinstance(one, Exception)]
         kept = {} if self._kept is None else self._kept.find(keys)
         rows = []
-        for prompt, key in made:
-            if prompt is None:
-                book.fail(key)
-                meter.empty += 1
+        for one in made:
+            if isinstance(one, Exception):
+                self._without(one)
                 continue
+            prompt, key = one
             number, is_new = book.place(key)
             if not is_new:
                 if book.is_answered(number):
                     meter.repeated += 1
                     meter.failed += book.is_failed(number)
-            elif key in kept:
+            elif key in kept and self._job.takes(kept[key].text):
                 book.settle(number, kept[key])
                 meter.kept += 1
             else:
                 rows.append(Row(number, key, prompt))
         return rows
+
+    def _without(self, cause: Exception) -> None:
+        """Note that the next row has no prompt."""
+        if isinstance(cause, Empty):
+            self._book.fail(str(cause))
+            self._meter.empty += 1
+            return
+        error = f"The prompt could not be made: {type(cause).__name__}: {cause}"
+        if self._raises:
+            raise AlloyError(error) from cause
+        self._book.fail(error)
+        self._meter.refuse()
 
     def _refuse(self, number: int) -> None:
         assert self._halted is not None  # noqa: S101  # for the type checker

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from alloy_nb.engine.agent import Prompt
@@ -100,12 +101,18 @@ class Template:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value stands for none: ``None``, NaN, and pandas' own two."""
+    """Return whether a value stands for none: ``None``, NaN of any kind, and pandas' own two."""
     if value is None:
         return True
-    if isinstance(value, float):
-        return value != value  # which is what NaN is
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, float) or _is_scalar(value):
+        return bool(value != value)  # which is what NaN is
     return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_scalar(value: Any) -> bool:
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0
 
 
 def _is_blank(value: Any) -> bool:
@@ -176,5 +183,7 @@ def _unknown(unknown: list[str], names: tuple[str, ...]) -> str:
 
 
 def _list(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no columns"
     shown_names = ", ".join(f"{{{name}}}" for name in names[:_SHOWN])
     return f"{shown_names} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown_names

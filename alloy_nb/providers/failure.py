@@ -32,7 +32,14 @@ class Failure:
         if (milliseconds := _seconds(self.headers.get("retry-after-ms", ""))) is not None:
             return milliseconds / 1000
         value = self.headers.get("retry-after", "")
-        return _seconds(value) if _is_number(value) else _seconds_until(value)
+        if _is_number(value):
+            return _seconds(value)
+        # By the server's own clock: ours may be wrong by hours.
+        now = _moment(self.headers.get("date", ""))
+        until = _moment(value)
+        if until is None:
+            return None
+        return max(0.0, until - (time.time() if now is None else now))
 
 
 def _is_number(value: str) -> bool:
@@ -47,9 +54,8 @@ def _seconds(value: str) -> float | None:
     return float(value) if _is_number(value) and 0 <= float(value) < float("inf") else None
 
 
-def _seconds_until(date: str) -> float | None:
+def _moment(date: str) -> float | None:
     try:
-        moment = email.utils.parsedate_to_datetime(date)
-        return max(0.0, moment.timestamp() - time.time())
+        return email.utils.parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

@@ -24,7 +24,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -179,10 +179,12 @@ async def _opened(send: Send, call: Call, watch: Watch) -> httpx.Response:
 
 async def _body(response: httpx.Response) -> bytes:
     kept = bytearray()
-    async for piece in response.aiter_bytes():
-        kept += piece
-        if len(kept) >= _ERROR_BYTES:
-            break
+    # A body that breaks off takes nothing from what its status and headers say.
+    with contextlib.suppress(httpx.HTTPError, Fault, OSError):
+        async for piece in response.aiter_bytes():
+            kept += piece
+            if len(kept) >= _ERROR_BYTES:
+                break
     return bytes(kept[:_ERROR_BYTES])
 
 
@@ -207,10 +209,13 @@ def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
             return TimedOut(text, **about)  # type: ignore[arg-type]  # as above
         case httpx.TimeoutException():
             return TimedOut(f"{host} took too long to answer.", **about)  # type: ignore[arg-type]
+        case _NoProxy():
+            text = f"The proxy on the way to {host} cannot be used: {error}."
         case httpx.ProxyError():
             text = f"The proxy on the way to {host} refused: check HTTPS_PROXY and NO_PROXY."
         case httpx.ConnectError():
-            text = f"Cannot connect to {host}: {_cause(error)}."
+            way = _way(call)
+            text = f"Cannot connect to {host}{way}: {_cause(error)}.".replace("?.", "?")
         case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
             text = f"{host!r} is no address: give base_url= as https://host or http://host:port."
         case httpx.RemoteProtocolError() | Fault():
@@ -218,6 +223,15 @@ def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
         case _:
             text = f"The connection to {host} broke: {_cause(error)}."
     return ConnectionFailed(text, **about)  # type: ignore[arg-type]  # as above
+
+
+def _way(call: Call) -> str:
+    """Say that a proxy stands between, which then may be the one that is not there."""
+    if call.client is not None or not _is_proxied(_parsed(call.url).host):
+        return ""
+    url = urlsplit(call.url)
+    is_meant = {url.scheme, "all"} & getproxies().keys() and not proxy_bypass(url.hostname or "")
+    return " through the proxy that HTTPS_PROXY or the like names" if is_meant else ""
 
 
 def _cause(error: BaseException) -> str:
@@ -426,10 +440,18 @@ class _Connections:
         task.add_done_callback(self._closing.discard)
 
 
+class _NoProxy(httpx.ProxyError):
+    """What the environment says of proxies cannot be used; the text says why, in our words."""
+
+
 def _through_proxy() -> _Client:
-    return _Client(
-        httpx.AsyncClient(verify=_tls(), trust_env=True, limits=_LIMITS, timeout=_TIMEOUTS)
-    )
+    try:
+        client = httpx.AsyncClient(verify=_tls(), trust_env=True, limits=_LIMITS, timeout=_TIMEOUTS)
+    except ImportError:
+        raise _NoProxy("SOCKS needs pip install 'httpx[socks]'") from None
+    except (ValueError, httpx.InvalidURL):
+        raise _NoProxy("check HTTPS_PROXY, ALL_PROXY and NO_PROXY") from None
+    return _Client(client)
 
 
 _tls_context: ssl.SSLContext | None = None

@@ -29,6 +29,7 @@ from alloy_nb.errors import (
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import Message
 from alloy_nb.providers import keys
+from alloy_nb.providers.address import signed_in, without_version
 from alloy_nb.providers.base import Decoder, ModelOptions, ModelRequest
 from alloy_nb.providers.decoding import ReplyDecoder
 from alloy_nb.providers.handoff import EncodedHistory, Rules
@@ -105,7 +106,7 @@ class VendorProvider:
         self._told_address = told is not None and base_url in (None, "", told)
         given = base_url or told or self.default_base_url
         named = self.base_url_variable if told and not base_url else None
-        self.base_url = _without_version(given, named=named)
+        self.base_url = without_version(given, named=named)
         secrets.register(urlsplit(self.base_url).password or "")
         self.timeout = timeout
         self.options = options or ModelOptions()
@@ -161,6 +162,7 @@ class VendorProvider:
         key = self._key()
         return {
             "content-type": "application/json",
+            **signed_in(self.base_url),
             **{name.lower(): value for name, value in self.extra_headers.items()},
             **self.headers(key, options),
         }
@@ -403,22 +405,6 @@ def _secret(key: str | SecretStr | None) -> SecretStr | None:
 def _environment(variable: str | None) -> str | None:
     value = os.environ.get(variable, "") if variable else ""
     return value.strip() or None
-
-
-def _without_version(url: str, *, named: str | None = None) -> str:
-    url = url.rstrip("/")
-    if "://" not in url or not _has_host(url):
-        raise ConfigError(
-            f"{named or 'base_url'}={url!r} is no address: write http://host:port or https://host."
-        )
-    return url.removesuffix("/v1")
-
-
-def _has_host(url: str) -> bool:
-    try:
-        return bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
 
 
 # --- naming errors ------------------------------------------------------------------------------

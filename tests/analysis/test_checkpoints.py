@@ -97,6 +97,46 @@ def test_a_file_that_cannot_be_written_is_warned_of_once_and_written_later(tmp_p
     assert set(kept.find(["a", "b"])) == {"a", "b"}
 
 
+def test_a_file_that_another_one_writes_to_can_be_opened_and_read(tmp_path, kept):
+    kept.save([("a", ANSWER)])
+    other = sqlite3.connect(tmp_path / "rows.db")
+    other.execute("BEGIN IMMEDIATE")
+    second = Checkpoints(tmp_path / "rows.db")
+    assert set(second.find(["a"])) == {"a"}
+    other.rollback()
+    other.close()
+    second.close()
+
+
+def test_a_file_that_stays_locked_is_waited_for_once(tmp_path, kept):
+    waits = []
+    kept._connection.set_trace_callback(waits.append)
+    other = sqlite3.connect(tmp_path / "rows.db")
+    other.execute("BEGIN IMMEDIATE")
+    kept.save([("a", ANSWER)])
+    kept.save([("b", ANSWER)])
+    other.rollback()
+    other.close()
+    kept.save([("c", ANSWER)])
+    assert [w for w in waits if "busy" in w] == [
+        "PRAGMA busy_timeout=0",
+        "PRAGMA busy_timeout=1000",
+    ]
+    assert set(kept.find("abc")) == set("abc")
+
+
+def test_a_file_that_breaks_meanwhile_is_told_with_what_to_do(tmp_path, kept):
+    kept.save([("a", ANSWER)])
+    kept.write(("DROP TABLE answers", ()))
+    with pytest.raises(ConfigError, match="checkpoint=False"):
+        kept.find(["a"])
+
+
+def test_what_is_no_place_for_answers_is_refused():
+    with pytest.raises(ConfigError, match="checkpoint must be True, False, a folder or a file"):
+        at(5)
+
+
 def test_a_file_that_is_none_is_refused_with_what_to_do(tmp_path):
     path = tmp_path / "rows.db"
     path.write_bytes(b"something else entirely" * 100)

@@ -129,6 +129,41 @@ def test_a_dask_series_is_a_table_of_values():
     assert [row[0] for row in table.rows()] == ["x", "y"]
 
 
+NOON = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
+PARTS = {
+    "mappings of other keys": [{"a": 1}, {"b": 2}, {}, None],
+    "lists of mappings": [[{"a": 1}], [{"a": 2, "b": None}, {"c": "x"}]],
+    "times with a zone and without": [NOON, NOON.replace(tzinfo=None)],
+}
+
+
+@pytest.mark.parametrize("values", PARTS.values(), ids=PARTS)
+def test_polars_loses_no_part_of_an_answer(values):
+    made = read(pl.DataFrame({"a": values[:1]})).build([Column("n", "object", values)], len(values))
+    for kept, value in zip(made["n"].to_list(), values, strict=True):
+        assert kept == value or kept.items() >= value.items()
+
+
+@pytest.mark.parametrize("kind", ["object", "time"])
+def test_arrow_keeps_the_zone_of_times(kind):
+    pyarrow = pytest.importorskip("pyarrow")
+    made = read(pyarrow.table({"a": [1]})).build([Column("n", kind, [NOON, None])], 2)
+    assert made["n"].to_pylist() == [NOON, None]
+
+
+def test_what_arrow_has_no_type_for_becomes_json():
+    pyarrow = pytest.importorskip("pyarrow")
+    values = [1, "x", None, {"a": [10**20]}]
+    made = read(pyarrow.table({"a": [1]})).build([Column("n", "object", values)], 4)
+    assert made["n"].to_pylist() == ["1", '"x"', None, f'{{"a": [{10**20}]}}']
+
+
+def test_half_a_character_does_not_cost_an_arrow_table():
+    pyarrow = pytest.importorskip("pyarrow")
+    made = read(pyarrow.table({"a": [1]})).build([Column("n", "text", ["a\ud800", "b"])], 2)
+    assert made["n"].to_pylist() == ["a?", "b"]
+
+
 @pytest.mark.parametrize("data", ["text", b"bytes", {"a": [1]}, 3, None])
 def test_what_is_no_table_is_refused(data):
     with pytest.raises(ConfigError, match="data must be"):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 import polars as pl
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 import alloy_nb as al
 from alloy_nb.errors import AlloyError, AuthFailed, ConfigError, QuotaExceeded, ServerFault
@@ -235,6 +235,22 @@ def test_a_function_that_fails_for_a_row_is_the_rows_error():
     assert "AttributeError" in out["error"][1]
 
 
+def test_a_row_without_a_prompt_has_failed_and_is_not_empty():
+    out = al.map(["a", 3], lambda v: v.upper(), provider=ScriptedProvider(otherwise=echo))
+    assert {k: out.attrs["alloy"][k] for k in ("rows", "empty", "failed")} == {
+        "rows": 2,
+        "empty": 0,
+        "failed": 1,
+    }
+
+
+def test_a_prompt_that_cannot_be_made_is_raised_where_errors_are():
+    provider = ScriptedProvider(otherwise=echo)
+    with pytest.raises(AlloyError, match="could not be made: AttributeError") as caught:
+        al.map(["a", 3], lambda v: v.upper(), provider=provider, errors="raise")
+    assert isinstance(caught.value.__cause__, AttributeError)
+
+
 @pytest.mark.parametrize("count", [300, 1_000])
 def test_data_that_fails_to_be_read_is_raised_and_what_was_answered_is_kept(count):
     def items():
@@ -269,6 +285,7 @@ def test_many_rows_with_nothing_in_them_do_not_end_a_map():
         ({"until_tool": int}, "use schema="),
         ({"shcema": int}, "Did you mean"),
         ({"schema": 3}, "no tool can be made"),
+        ({"schema": ["a", "b"]}, r"Literal\['a', 'b'\]"),
         ({"provider": "acme/one"}, "Unknown vendor"),
     ],
 )
@@ -311,6 +328,31 @@ def test_an_answer_that_was_kept_for_a_schema_is_not_taken_for_another():
     provider = ScriptedProvider(otherwise=tool_response("Other", {"label": "x"}))
     al.map([1], "Label {value}", schema=Other, provider=provider)
     assert len(provider.requests) == 1
+
+
+def test_an_answer_that_no_longer_fits_its_type_is_asked_for_again():
+    def numbers(least: int) -> type[BaseModel]:
+        class Number(BaseModel):
+            number: int
+
+            @field_validator("number")
+            @classmethod
+            def enough(cls, value: int) -> int:
+                if value < least:
+                    raise ValueError("too small")
+                return value
+
+        return Number
+
+    def answers(*replies: int) -> ScriptedProvider:
+        return ScriptedProvider(*(tool_response("Number", {"number": n}) for n in replies))
+
+    al.map([1, 2], "{value}", schema=numbers(0), provider=answers(3, 8), concurrency=1)
+    provider = answers(7)
+    plan = al.map([1, 2], "{value}", schema=numbers(5), provider=provider, dry_run=True)
+    out = al.map([1, 2], "{value}", schema=numbers(5), provider=provider)
+    assert (plan.kept, plan.asked) == (1, 1)
+    assert list(out["number"]) == [7, 8]
 
 
 def test_fresh_asks_again_and_keeps_the_new_answer():

@@ -133,6 +133,23 @@ def test_where_nothing_is_left_it_waits_until_there_is_one_request_again(headers
     assert pace.waiting == ""
 
 
+def test_a_reset_at_a_time_of_day_is_counted_by_the_servers_clock():
+    assert _seconds("2031-05-01T00:00:30Z", "Thu, 01 May 2031 00:00:00 GMT") == 30
+
+
+def test_the_servers_clock_is_the_one_of_the_reply():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    pace.heard(
+        {
+            "date": "Thu, 01 May 2031 00:00:00 GMT",
+            "anthropic-ratelimit-requests-remaining": "0",
+            "anthropic-ratelimit-requests-reset": "2031-05-01T00:00:30Z",
+        }
+    )
+    assert pace.waiting.startswith("waiting 30 s")
+
+
 def test_where_something_is_left_nobody_waits():
     pace = Pace(8)
     pace.heard({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "2m"})

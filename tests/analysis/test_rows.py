@@ -51,6 +51,31 @@ def asked(one: Job, prompt: str = "Hi.") -> Answer:
     return asyncio.run(answer_row(row, one, one.agent()))
 
 
+def refused_often(*, others_are_answered: bool) -> Answer:
+    """Ask a row that is refused ten times, once it may be asked again."""
+    pace = Pace()
+
+    async def sleep(_: float) -> None:
+        if others_are_answered:
+            pace.answered()
+
+    refusals = [error_response(RateLimited("slower"))] * 10
+    retry = RetryPolicy(max_retries=2, backoff=0.0, sleep=sleep)
+    one = Job(ScriptedProvider(*refusals, "at last"), None, {}, retry)
+    row = Row(0, one.key("Hi."), "Hi.")
+    return asyncio.run(answer_row(row, one, one.agent(pace=pace)))
+
+
+def test_a_row_that_is_too_much_has_its_turn_as_long_as_others_are_answered():
+    answer = refused_often(others_are_answered=True)
+    assert (answer.text, answer.attempts) == ("at last", 11)
+
+
+def test_a_row_that_is_too_much_fails_where_nobody_is_answered():
+    answer = refused_often(others_are_answered=False)
+    assert (answer.error, answer.attempts) == ("slower", 3)
+
+
 # --- keys -----------------------------------------------------------------------------------------
 
 PROMPTS = st.one_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,20 @@ def test_pandas_own_values_for_nothing_are_missing():
     assert is_missing(pandas.NA)
     assert is_missing(pandas.NaT)
     assert not is_missing(0)
+
+
+def test_nan_of_any_kind_is_missing():
+    numpy = pytest.importorskip("numpy")
+    assert is_missing(Decimal("NaN"))
+    assert is_missing(Decimal("sNaN"))
+    assert is_missing(numpy.float32("nan"))
+    assert is_missing(numpy.datetime64("NaT"))
+    assert not is_missing(numpy.float32(1))
+
+
+def test_a_table_without_columns_says_that_there_are_none():
+    with pytest.raises(ConfigError, match="There are: no columns"):
+        Template("{a}", [])
 
 
 def test_a_picture_in_a_column_goes_along_as_such():

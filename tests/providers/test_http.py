@@ -12,6 +12,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,16 @@ RETRIES = {
     "blank": ("retry-after", "", None),
     "garbage in milliseconds": ("retry-after-ms", "nan", None),
 }
+
+
+def test_a_date_is_one_of_the_servers_clock():
+    answered = datetime(2031, 5, 1, tzinfo=UTC)
+    headers = [
+        ("Date", format_datetime(answered, usegmt=True)),
+        ("Retry-After", format_datetime(answered + timedelta(seconds=7), usegmt=True)),
+    ]
+    error = failing(json_answer({}, status=429, headers=headers))
+    assert error.retry_after == 7
 
 
 @pytest.mark.parametrize(("header", "value", "seconds"), RETRIES.values(), ids=RETRIES.keys())
@@ -258,6 +269,81 @@ def test_an_address_that_is_none_is_told_so(address):
     except ConfigError as refused:
         error = refused
     assert "address" in str(error)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://h:99999", "http://h:port", "ftp://h", "http://h/v1?api-version=1", "http://h/v1#x"],
+)
+def test_an_address_that_no_request_could_go_to_is_refused_at_once(address):
+    with pytest.raises(ConfigError, match="base_url"):
+        OpenAICompat("m", address)
+
+
+def test_what_stands_behind_a_question_mark_is_not_shown_for_it_may_be_a_key():
+    with pytest.raises(ConfigError) as caught:
+        OpenAICompat("m", "http://h/v1?key=hunter2secret")
+    assert "hunter2secret" not in str(caught.value)
+
+
+def test_spaces_around_an_address_are_none_of_it():
+    with Server(*loop([Say("hi")])) as server:
+        assert ask(provider_of(f" {server.url}/v1\n")).message.text == "hi"
+
+
+@pytest.mark.parametrize("end", [CLOSE, RESET])
+def test_an_error_whose_body_breaks_off_is_still_that_error(end):
+    head = b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\n"
+    error = failing(Answer([head, b'{"err', Pause(0.05), end], raw=True))
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == 7
+
+
+def test_an_error_whose_body_cannot_be_unpacked_is_still_that_error():
+    packed = Answer([b"no gzip"], 401, [("Content-Encoding", "gzip")], framing="length")
+    assert type(failing(packed)) is AuthFailed
+
+
+@pytest.fixture
+def proxies(monkeypatch):
+    """Set what the environment says of proxies, for a host that was not asked so far."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch.setenv
+
+
+def test_a_proxy_that_is_not_there_is_named_in_the_error(proxies):
+    proxies("HTTPS_PROXY", "http://127.0.0.1:9")
+    said = str(failure(provider_of("https://one.example")))
+    assert said.startswith("Cannot connect to one.example through the proxy that HTTPS_PROXY")
+    assert said.endswith("is the server running?")
+
+
+def test_a_host_that_needs_no_proxy_is_not_said_to_have_one(proxies):
+    proxies("HTTPS_PROXY", "http://127.0.0.1:9")
+    proxies("NO_PROXY", "two.invalid")
+    assert "proxy" not in str(failure(provider_of("https://two.invalid")))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HTTPS_PROXY", "gopher://127.0.0.1:9"), ("NO_PROXY", "fe80::1/64")],
+)
+def test_proxies_that_cannot_be_used_are_named_in_the_error(proxies, name, value):
+    proxies("HTTP_PROXY", "http://127.0.0.1:9")
+    proxies(name, value)
+    error = failure(provider_of(f"https://{name.lower().replace('_', '-')}.example"))
+    assert type(error) is ConnectionFailed
+    assert "check HTTPS_PROXY, ALL_PROXY and NO_PROXY" in str(error)
+
+
+def test_a_socks_proxy_says_what_it_needs(proxies, monkeypatch):
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    proxies("ALL_PROXY", "socks5://127.0.0.1:9")
+    error = failure(provider_of("https://three.example"))
+    assert type(error) is ConnectionFailed
+    assert "httpx[socks]" in str(error)
 
 
 def test_a_proxy_that_refuses_is_told_without_its_password(monkeypatch):

@@ -8,6 +8,7 @@ events, results, pickles, exports.
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import json
 import logging
@@ -26,6 +27,7 @@ import alloy_nb as al
 from alloy_nb.engine import export
 from alloy_nb.engine.agent import Agent
 from alloy_nb.errors import AlloyError, AuthFailed, ConfigError, ProviderError
+from alloy_nb.secrets import redact
 from tests.providers.wires import WIRES, Wire, collect, data
 from tests.servers.sse import (
     CLOSE,
@@ -252,6 +254,25 @@ def test_a_password_in_an_address_is_not_shown():
     with pytest.raises(ProviderError) as caught:
         asyncio.run(collect(model))
     assert "hunter2secret" not in str(caught.value)
+
+
+def test_a_name_and_a_password_in_an_address_sign_in_and_stay_hidden():
+    with Server(otherwise=json_answer({}, status=401)) as server:
+        url = server.url.replace("http://", "http://me:p%40ss%20word@")
+        model = al.OpenAICompat("m", url)
+        with pytest.raises(ProviderError):
+            asyncio.run(collect(model))
+    sent = server.requests[0].headers["authorization"]
+    assert sent == "Basic " + base64.b64encode(b"me:p@ss word").decode()
+    assert sent not in redact(f"the header was {sent}")
+
+
+def test_a_key_goes_before_the_password_in_an_address():
+    with Server(otherwise=json_answer({}, status=401)) as server:
+        url = server.url.replace("http://", "http://me:password@")
+        with pytest.raises(ProviderError):
+            asyncio.run(collect(al.OpenAICompat("m", url, api_key=KEY)))
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 # --- whose key goes where -------------------------------------------------------------------------
