@@ -1297,6 +1297,36 @@ def test_an_open_menu_outlives_an_output_that_is_drawn_anew(panel):
 
 def test_what_grows_below_the_end_is_followed_also_where_the_composer_grows_with_it(open_panel):
     panel = open_panel(MANY)
+def test_numbers_of_a_wide_table_are_not_broken_into_lines(open_panel):
+    row = "".join(f"<td>{n}00000</td>" for n in range(30))
+    table = f"<table><tr><th>a</th></tr><tr>{row}</tr></table>"
+    panel = open_panel([turn(1, "wide?", table)], width=400)
+    cells = panel.log.locator("td")
+    assert {cells.nth(n).bounding_box()["height"] for n in (0, 15, 29)} == {
+        panel.log.locator("th").bounding_box()["height"]
+    }
+
+
+def test_a_text_from_right_to_left_begins_at_the_right(open_panel):
+    words = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd."
+    prompt = {"html": f"<div>{words}</div>", "text": words, "chips": [], "images": []}
+    panel = open_panel([turn(1, "", f"<p>{words}</p>", prompt=prompt)])
+    for name in (".alloy-said div", ".alloy-output p"):
+        node = panel.log.locator(name).first
+        ends = node.evaluate(
+            """(node) => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                const text = range.getBoundingClientRect(), box = node.getBoundingClientRect();
+                const last = node.firstChild;
+                range.setStart(last, last.length - 1);
+                const stop = range.getBoundingClientRect();
+                return [box.right - text.right, stop.left - text.left];
+            }"""
+        )
+        assert ends == [pytest.approx(0, abs=1), pytest.approx(0, abs=1)], name
+
+
     panel.head(queue=[{"id": "1", "text": "next"}, {"id": "2", "text": "more"}], state="running")
     panel.deliver(
         {"kind": "begin", "turn": turn(2001, "go", "<p>x</p>", state="live")},
