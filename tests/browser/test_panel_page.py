@@ -1036,6 +1036,18 @@ def test_a_view_whose_nodes_went_elsewhere_shows_the_panel_again_when_it_comes_b
     expect(panel.page.locator("#second .alloy-panel")).to_be_visible()
 
 
+def test_what_was_said_stays_where_the_kernel_is_lost_in_the_middle(panel):
+    begun = turn(3, "why?", "<p>so far</p>", state="live", id="l1")
+    panel.deliver({"kind": "begin", "turn": begun})
+    panel.page.evaluate("model.trigger('comm:close')")
+    expect(panel.log.get_by_text("so far")).to_be_visible()
+    panel.deliver({"kind": "live", "turn": begun})
+    expect(panel.log.get_by_text("so far")).to_have_count(1)
+    panel.deliver({"kind": "end", "turn": turn(3, "why?", "<p>all</p>", id="l1"), "total": 3})
+    expect(panel.log.get_by_role("article")).to_have_count(3)
+    expect(panel.log.get_by_text("all", exact=True)).to_be_visible()
+
+
 def test_a_widget_that_was_closed_says_so_and_takes_nothing_more(panel):
     panel.page.evaluate("model.trigger('comm:close')")
     expect(panel.composer).to_be_disabled()

@@ -131,6 +131,7 @@ export class Store {
     if (this.closed) return;
     this.closed = true;
     clearTimeout(this.listening);
+    if (this.live) this.turns.push({ ...this.live, state: "stopped" }); // nobody says more of it
     this.live = null;
     this.asked.clear();
     this.#tell((view) => view.draw());
