@@ -388,7 +388,8 @@ def _truth(truth: Any, rows: Any, limit: int | None) -> list[Any] | None:
 
 def _check_index(truth: Any, rows: Any) -> None:
     """Refuse a truth in another order than the rows: by their places it would be that of others."""
-    own, other = getattr(truth, "index", None), getattr(rows, "index", None)
+    own: Any = getattr(truth, "index", None)
+    other: Any = getattr(rows, "index", None)
     if hasattr(own, "equals") and hasattr(other, "equals") and not own.equals(other):
         raise ConfigError(
             "truth has another index than the rows: give truth.reindex(rows.index), or "

@@ -651,13 +651,46 @@ def test_a_file_that_is_too_large_is_refused_here(panel):
     panel.page.evaluate(
         """() => {
             const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(20_000_001)], "huge.bin"));
+            data.items.add(new File([new Uint8Array(10_000_001)], "huge.bin"));
             const event = new DragEvent("drop", {dataTransfer: data, bubbles: true});
             document.querySelector(".alloy-log").dispatchEvent(event);
         }"""
     )
-    expect(panel.root.get_by_role("alert")).to_contain_text("huge.bin is larger than 20 MB.")
+    alert = panel.root.get_by_role("alert")
+    expect(alert).to_contain_text("huge.bin is larger than 10 MB.")
+    expect(alert).to_contain_text("@file:huge.bin")
     assert panel.sent("attach") == []
+
+
+def test_what_is_sent_right_after_a_file_was_dropped_is_sent_behind_it(panel):
+    panel.composer.fill("what is this?")
+    panel.composer.evaluate(
+        f"""(area, given) => {{
+            ({_CARRY})(area, given);
+            const enter = {{key: "Enter", bubbles: true, cancelable: true}};
+            area.dispatchEvent(new KeyboardEvent("keydown", enter));
+        }}""",
+        ["drop", "drop"],
+    )
+    panel.page.wait_for_function("sent.some(one => one.do === 'ask')")
+    assert [one["do"] for one in panel.sent()][-2:] == ["attach", "ask"]
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_next_one_is_attached(panel):
+    panel.composer.evaluate(
+        """(area) => {
+            const data = new DataTransfer();
+            const folder = new File([], "folder");
+            folder.arrayBuffer = () => Promise.reject(new DOMException("", "NotFoundError"));
+            const event = new DragEvent("drop", {bubbles: true, cancelable: true});
+            const files = [folder, new File([new Uint8Array(3)], "a.txt")];
+            Object.defineProperty(event, "dataTransfer", {value: {files, types: ["Files"]}});
+            area.dispatchEvent(event);
+        }"""
+    )
+    expect(panel.root.get_by_role("alert")).to_contain_text("folder cannot be read")
+    panel.page.wait_for_function("sent.some(one => one.do === 'attach')")
+    assert [one["name"] for one in panel.sent("attach")] == ["a.txt"]
 
 
 def test_up_in_an_empty_composer_brings_back_what_was_said(panel):
@@ -784,6 +817,16 @@ def test_older_turns_come_by_a_button_until_there_are_none(open_panel):
     panel.page.wait_for_function("sent.some(one => one.do === 'older')")
     panel.deliver({"kind": "older", "turns": [], "first": 2, "total": 4})
     expect(panel.button("Earlier messages")).to_be_hidden()
+
+
+def test_older_turns_of_a_conversation_that_was_left_are_not_put_above_another(open_panel):
+    panel = open_panel(PAST, total=4)
+    panel.page.wait_for_function("sent.some(one => one.do === 'older')")
+    panel.deliver({"kind": "turns", "turns": MANY, "first": 1940, "total": 2000})
+    strange = [turn(9, "of the other one", id="other")]
+    panel.deliver({"kind": "older", "turns": strange, "first": 1, "total": 4})
+    expect(panel.log.get_by_text("of the other one")).to_have_count(0)
+    expect(panel.button("Earlier messages")).to_be_attached()
 
 
 def test_everything_is_replaced_after_a_rewind(panel):
@@ -1011,6 +1054,18 @@ def test_a_view_that_lost_its_nodes_within_one_frame_shows_the_panel_again_too(p
     expect(panel.page.locator("#first .alloy-panel")).to_be_visible()
 
 
+def test_what_was_said_stays_where_the_kernel_is_lost_in_the_middle(panel):
+    begun = turn(3, "why?", "<p>so far</p>", state="live", id="l1")
+    panel.deliver({"kind": "begin", "turn": begun})
+    panel.page.evaluate("model.trigger('comm:close')")
+    expect(panel.log.get_by_text("so far")).to_be_visible()
+    panel.deliver({"kind": "live", "turn": begun})
+    expect(panel.log.get_by_text("so far")).to_have_count(1)
+    panel.deliver({"kind": "end", "turn": turn(3, "why?", "<p>all</p>", id="l1"), "total": 3})
+    expect(panel.log.get_by_role("article")).to_have_count(3)
+    expect(panel.log.get_by_text("all", exact=True)).to_be_visible()
+
+
 def test_a_widget_that_was_closed_says_so_and_takes_nothing_more(panel):
     panel.page.evaluate("model.trigger('comm:close')")
     expect(panel.composer).to_be_disabled()
@@ -1042,6 +1097,44 @@ def test_a_host_that_does_not_initialize_gets_a_panel_all_the_same(panel):
         }"""
     )
     expect(panel.page.locator(".alloy-panel")).to_have_count(2)
+
+
+# --- messages that a server held back -------------------------------------------------------------
+
+
+def test_all_is_asked_for_anew_once_where_a_message_is_missing(panel):
+    begun = turn(3, "why?", state="live", id="l1")
+    panel.deliver({"kind": "begin", "n": 1, "turn": begun})
+    for number in (4, 5, 6):
+        output = {"turn": "l1", "id": "o", "keep": 400, "html": "<p>the rest</p>"}
+        panel.deliver({"kind": "output", "n": number, **output})
+    assert panel.sent("hello")[1:] == [{"do": "hello", "version": None}]
+    assert "the rest" not in panel.log.inner_text()
+    panel.deliver({"kind": "turns", "n": 7, "turns": PAST, "total": 2})
+    panel.deliver({"kind": "live", "n": 8, "turn": {**begun, "outputs": []}})
+    panel.deliver({"kind": "live", "n": 10, "turn": None})
+    assert len(panel.sent("hello")) == 3
+
+
+def test_a_turn_whose_end_was_missed_is_shown_once(panel):
+    panel.deliver({"kind": "begin", "n": 1, "turn": turn(3, "why?", state="live", id="l1")})
+    panel.deliver({"kind": "turns", "n": 3, "turns": [*PAST, turn(3, "why?", id="l1")]})
+    panel.deliver({"kind": "live", "n": 4, "turn": None})
+    expect(panel.log.get_by_text("why?", exact=True)).to_have_count(1)
+    expect(panel.button("Stop")).to_be_hidden()
+
+
+def test_messages_in_their_order_are_not_asked_for_anew(panel):
+    panel.deliver({"kind": "begin", "n": 41, "turn": turn(3, "why?", state="live", id="l1")})
+    panel.deliver({"kind": "end", "n": 42, "turn": turn(3, "why?", id="l1"), "total": 3})
+    assert len(panel.sent("hello")) == 1
+
+
+def test_after_a_silence_in_a_turn_the_kernel_is_asked_whether_it_told_something(panel):
+    panel.deliver({"kind": "begin", "n": 1, "turn": turn(3, "why?", state="live", id="l1")})
+    panel.page.wait_for_function("sent.some(one => one.do === 'still')")
+    panel.deliver({"kind": "still", "n": 3})
+    assert panel.sent("hello")[1:] == [{"do": "hello", "version": None}]
 
 
 # --- what is not trusted --------------------------------------------------------------------------
@@ -1207,6 +1300,36 @@ def test_the_answer_is_no_live_region_and_the_state_is(panel):
 
 def test_the_head_of_the_page_tests_has_every_key_that_the_panel_reads():
     assert set(HEAD) >= {"session", "sessions", "branches", "model", "models", "queue", "kept"}
+
+
+def test_numbers_of_a_wide_table_are_not_broken_into_lines(open_panel):
+    row = "".join(f"<td>{n}00000</td>" for n in range(30))
+    table = f"<table><tr><th>a</th></tr><tr>{row}</tr></table>"
+    panel = open_panel([turn(1, "wide?", table)], width=400)
+    cells = panel.log.locator("td")
+    assert {cells.nth(n).bounding_box()["height"] for n in (0, 15, 29)} == {
+        panel.log.locator("th").bounding_box()["height"]
+    }
+
+
+def test_a_text_from_right_to_left_begins_at_the_right(open_panel):
+    words = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd."
+    prompt = {"html": f"<div>{words}</div>", "text": words, "chips": [], "images": []}
+    panel = open_panel([turn(1, "", f"<p>{words}</p>", prompt=prompt)])
+    for name in (".alloy-said div", ".alloy-output p"):
+        node = panel.log.locator(name).first
+        ends = node.evaluate(
+            """(node) => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                const text = range.getBoundingClientRect(), box = node.getBoundingClientRect();
+                const last = node.firstChild;
+                range.setStart(last, last.length - 1);
+                const stop = range.getBoundingClientRect();
+                return [box.right - text.right, stop.left - text.left];
+            }"""
+        )
+        assert ends == [pytest.approx(0, abs=1), pytest.approx(0, abs=1)], name
 
 
 # --- in a notebook --------------------------------------------------------------------------------

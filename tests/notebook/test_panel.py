@@ -297,6 +297,27 @@ def test_a_conversation_that_takes_its_place_is_followed(panel, page, shell, cel
 # --- who comes later ------------------------------------------------------------------------------
 
 
+def test_messages_are_counted_whoever_sends_them(panel, page, shell):
+    says_on(shell, says("One."))
+    threads = [threading.Thread(target=panel.notice, args=(str(n),)) for n in range(20)]
+    panel.ask("why?")
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    page.over(panel, 1)
+    numbers = [message["n"] for message in page.told(panel)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_front_end_that_has_heard_nothing_for_long_is_told_the_count_and_the_head(panel, page):
+    before, heard = len(page.told(panel)), len(page.messages)
+    panel.hear({"do": "still"})
+    assert page.told(panel)[before:] == [{"kind": "still", "n": before + 1}]
+    updates = [data["state"] for _, _, data in page.messages[heard:] if data["method"] == "update"]
+    assert [state["head"]["state"] for state in updates] == ["idle"]
+
+
 def test_a_front_end_that_comes_in_the_middle_is_told_all(panel, page, shell):
     says_on(shell, says("one"), [*says("half of it ")[:3], FOREVER])
     panel.ask("a")

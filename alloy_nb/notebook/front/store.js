@@ -4,10 +4,12 @@
 /** @import {View} from "./view.js" */
 import { fresh, next } from "./nodes.js";
 
-const LARGEST = 20_000_000; // bytes of an attachment; the kernel takes no more
+const LARGEST = 10_000_000; // bytes of an attachment; Jupyter's server hangs up where one is larger
 const FADES_MS = 10_000; // what is good to know goes by itself; what went wrong stays
 const GONE_MS = 5000; // for a greeting to be answered, after the kernel was lost
 const SLOW_MS = 700; // until a message that the kernel has not taken yet is shown as waiting
+const STILL_MS = 5000; // of silence, until the kernel is asked whether there was something to hear
+const LONG_MS = 20_000; // of it at most, where the silence goes on
 
 export class Store {
   /** @param {Model} model */
@@ -38,6 +40,13 @@ export class Store {
     this.fetching = false;
     this.closed = false;
     this.doubted = 0;
+    /** @type {number|null} the number of the message that was heard last */
+    this.heard = null;
+    this.missed = false;
+    this.silence = STILL_MS;
+    this.listening = 0;
+    /** @type {Promise<void>|null} files on their way to the kernel */
+    this.reading = null;
     model.on("msg:custom", (message) => this.#hear(message));
     for (const name of ["head", "lists"]) {
       model.on(`change:${name}`, () => {
@@ -49,10 +58,52 @@ export class Store {
     for (const gone of ["comm:close", "destroy"]) model.on(gone, () => this.close());
     model.on("comm_live_update", () => this.#doubt());
     this.#hello();
+    this.#listen();
   }
 
   #hello() {
     this.send({ do: "hello", version: this.model.get("version") ?? null });
+  }
+
+  /**
+   * Tell whether this is the message that had to come next. Jupyter's server lets none through
+   * while a cell prints very much: what was missed is told anew, all of it.
+   * @param {unknown} number
+   */
+  #isNext(number) {
+    this.#listen(STILL_MS);
+    if (typeof number !== "number") return true;
+    const isNext = this.heard === null || number <= this.heard + 1;
+    this.heard = Math.max(number, this.heard ?? 0);
+    if (isNext || this.missed) return isNext;
+    this.missed = true;
+    this.#wonder({ do: "hello", version: null });
+    return false;
+  }
+
+  /** Ask, where something has to come and nothing does. @param {number} [silence] */
+  #listen(silence = this.silence) {
+    this.silence = silence;
+    clearTimeout(this.listening);
+    this.listening = setTimeout(() => {
+      if (this.closed) return;
+      const waits = this.running || this.waiting.length > 0 || this.head.kernel === "busy";
+      if (this.missed) this.#wonder({ do: "hello", version: null });
+      else if (waits) this.#wonder({ do: "still" });
+      this.#listen(Math.min(2 * silence, LONG_MS));
+    }, silence);
+  }
+
+  /**
+   * Ask what nobody is told of if it cannot be asked.
+   * @param {{do: string} & Record<string, unknown>} content
+   */
+  #wonder(content) {
+    try {
+      this.model.send(content, undefined, []);
+    } catch {
+      // The notebook shows by itself that there is no kernel.
+    }
   }
 
   /** The notebook has lost its kernel, or found it again: one that is there answers a greeting. */
@@ -79,6 +130,8 @@ export class Store {
   close() {
     if (this.closed) return;
     this.closed = true;
+    clearTimeout(this.listening);
+    if (this.live) this.turns.push({ ...this.live, state: "stopped" }); // nobody says more of it
     this.live = null;
     this.asked.clear();
     this.#tell((view) => view.draw());
@@ -104,6 +157,10 @@ export class Store {
    * @param {boolean} [steer]
    */
   say(text, steer = false) {
+    if (this.reading) {
+      this.reading.then(() => this.say(text, steer)); // what was dropped before goes along
+      return;
+    }
     this.said.push(text);
     if (/^\s*\/[A-Za-z_][\w-]*(?:\s|$)/.test(text)) {
       const id = fresh();
@@ -121,6 +178,7 @@ export class Store {
   /** @param {Waiting} waiting */
   #wait(waiting) {
     this.waiting.push({ ...waiting, since: performance.now() });
+    this.#listen(STILL_MS);
     setTimeout(() => this.#tell((view) => view.composer.drawQueue()), SLOW_MS + 1);
   }
 
@@ -152,16 +210,34 @@ export class Store {
   }
 
   /** @param {Iterable<File>} files */
-  async attach(files) {
-    for (const file of files) {
-      if (file.size > LARGEST) {
-        this.notice("error", `${file.name} is larger than ${LARGEST / 1e6} MB.`);
-        continue;
-      }
-      const kind = file.type.startsWith("image/") ? "image" : "file";
-      const bytes = await file.arrayBuffer();
-      this.send({ do: "attach", kind, name: file.name || "pasted", type: file.type }, [bytes]);
+  attach(files) {
+    const reading = this.#attachAll(this.reading, files);
+    this.reading = reading;
+    reading.then(() => {
+      if (this.reading === reading) this.reading = null;
+    });
+  }
+
+  /**
+   * @param {Promise<void>|null} before
+   * @param {Iterable<File>} files
+   */
+  async #attachAll(before, files) {
+    await before;
+    for (const file of files) await this.#attach(file);
+  }
+
+  /** @param {File} file */
+  async #attach(file) {
+    const name = file.name || "pasted";
+    if (file.size > LARGEST) {
+      const instead = `Put it beside the notebook, and write @file:${name}`;
+      return this.notice("error", `${name} is larger than ${LARGEST / 1e6} MB. ${instead}`);
     }
+    const bytes = await file.arrayBuffer().catch(() => null);
+    if (!bytes) return this.notice("error", `${name} cannot be read: is it a folder?`);
+    const kind = file.type.startsWith("image/") ? "image" : "file";
+    this.send({ do: "attach", kind, name, type: file.type }, [bytes]);
   }
 
   /**
@@ -206,6 +282,7 @@ export class Store {
       this.closed = false;
       this.#tell((view) => view.draw());
     }
+    const isNext = this.#isNext(message.n);
     switch (message.kind) {
       case "begin":
         this.live = { ...message.turn, outputs: [...(message.turn.outputs ?? [])] };
@@ -218,6 +295,7 @@ export class Store {
         return this.#ended(message.turn);
       case "live":
         this.live = message.turn;
+        this.missed &&= !isNext; // the turns came before it
         if (this.live) this.#began(this.live);
         return this.#tell((view) => view.talk.began());
       case "turns":
@@ -261,7 +339,7 @@ export class Store {
   /** @param {{turn: string, id: string, part?: string, keep?: number, html: string}} message */
   #output({ turn, id, part, keep, html }) {
     const live = this.live;
-    if (!live || live.id !== turn) return;
+    if (!live || live.id !== turn || (this.missed && keep)) return;
     const known = live.outputs.find((one) => one.id === id);
     // What grows is told by what is different: so much of its beginning stays.
     const whole = keep ? (known?.html ?? "").slice(0, keep) + html : html;
@@ -286,6 +364,7 @@ export class Store {
   #replaced({ turns, first }) {
     this.turns = [...turns];
     this.first = first ?? 0;
+    if (turns.some((turn) => turn.id === this.live?.id)) this.live = null; // it has ended
     this.asides = [];
     this.fetching = false;
     this.#tell((view) => view.draw());
@@ -294,6 +373,9 @@ export class Store {
   /** @param {{turns: Turn[], first?: number}} message */
   #older({ turns, first }) {
     this.fetching = false;
+    // Those of a conversation that is not shown any more end somewhere else.
+    const isNear = !turns.length || (first ?? 0) + turns.length === this.first;
+    if (!isNear) return this.#tell((view) => view.talk.drawOlder());
     const held = new Set(this.turns.map((turn) => turn.id));
     const more = turns.filter((turn) => !held.has(turn.id));
     this.turns.unshift(...more);

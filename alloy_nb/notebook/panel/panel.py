@@ -8,7 +8,7 @@ What the two say to each other::
     front end                            front end gets when it comes, never sent when they change
                 panel_id                 the panel, also where it is shown several times
     messages    begin {turn}             a turn is under way
-    {kind}      output {turn, id, part, html}   one of its outputs, new or in place of the earlier
+    {kind, n}   output {turn, id, part, html}   one of its outputs, new or in place of the earlier
                 end {turn, total, version}      it is over, and stands among the others
                 live {turn}              after hello: the turn under way, or null
                 turns, older {turns, first, total, version}   turns anew; those before some index
@@ -16,8 +16,10 @@ What the two say to each other::
                 asked {call, question}, answered {call}       a call waits to be allowed
                 chips, completions, found, shown, saved, draft       answers of `actions`
                 notice {level, text}     what the person has to know, such as what failed
+                still                    that is all: `n` counts them, and says if one is missing
     messages    hello {version}          a front end is there, and has these turns
-    {do}        older {before}           it wants those before an index
+    {do}        still                    it has heard nothing for a while, and thinks it should
+                older {before}           it wants those before an index
                 ...                      all else is a row of `actions.ACTIONS`
 
 A message is heard on whatever thread the kernel has for it, while a cell may run on the main one.
@@ -93,6 +95,8 @@ class Panel(anywidget.AnyWidget):
         self.feed, self.line = panels.follow(session)
         self._saved: Saved | None = None
         self._drawing = threading.Lock()
+        self._telling = threading.Lock()
+        self._count = 0
         self._order = Order()
         self._is_shown = False
         self._publish = panels.desk.shell.display_pub.publish
@@ -181,8 +185,10 @@ class Panel(anywidget.AnyWidget):
     # --- telling ----------------------------------------------------------------------------------
 
     def tell(self, kind: str, buffers: Sequence[bytes] | None = None, **fields: Any) -> None:
-        """Send a message to the front end."""
-        self.send({"kind": kind, **fields}, buffers=buffers)
+        """Send a message to the front end; by their numbers it knows if it has missed one."""
+        with self._telling:
+            self._count += 1
+            self.send({"kind": kind, "n": self._count, **fields}, buffers=buffers)
 
     def notice(self, text: str, level: str = "error") -> None:
         """Tell the person a sentence."""
@@ -320,6 +326,9 @@ class Panel(anywidget.AnyWidget):
         match do:
             case "hello":
                 self._on_loop(lambda: self._hello(content.get("version")))
+            case "still":
+                self.tell("still")
+                self.send_state("head")
             case "older":
                 before = content.get("before")
                 if isinstance(before, int):
@@ -334,6 +343,8 @@ class Panel(anywidget.AnyWidget):
     def _hello(self, version: Any) -> None:
         """Tell a front end that has just come what it has not heard."""
         self.is_seen = True
+        if version is None:  # it has missed something
+            self.send_state(("head", "lists"))
         self._tell_all(version)
 
     def _tell_all(self, version: Any) -> None:
