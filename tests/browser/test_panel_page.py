@@ -1269,6 +1269,14 @@ def test_nothing_is_wider_than_the_panel(open_panel, width):
     assert beyond == []
 
 
+def test_a_wide_table_scrolls_in_a_narrow_panel_and_breaks_no_number(open_panel):
+    wide = "<table><tr>" + "<td>1234.5</td>" * 20 + "</tr></table>"
+    panel = open_panel([turn(1, "x", wide)], width=300)
+    output = panel.log.locator(".alloy-output", has=panel.page.locator("table"))
+    assert output.locator("td").first.evaluate("cell => cell.scrollHeight") < 40
+    assert output.evaluate("node => node.scrollWidth > node.clientWidth")
+
+
 def test_a_narrow_panel_folds_its_settings_away(open_panel):
     panel = open_panel(PAST, width=360)
     data = panel.root.get_by_role("combobox", name="Data")
