@@ -378,11 +378,23 @@ def _truth(truth: Any, rows: Any, limit: int | None) -> list[Any] | None:
         _check_column(truth, rows)
         values = column_of(rows, truth)
     else:
+        _check_index(truth, rows)
         values = column_of([{"truth": value} for value in truth], "truth")
     count = len(rows)
     if len(values) != count:
         raise ConfigError(f"truth has {len(values)} values, and there are {count} rows.")
     return values[:limit]
+
+
+def _check_index(truth: Any, rows: Any) -> None:
+    """Refuse a truth in another order than the rows: by their places it would be that of others."""
+    own: Any = getattr(truth, "index", None)
+    other: Any = getattr(rows, "index", None)
+    if hasattr(own, "equals") and hasattr(other, "equals") and not own.equals(other):
+        raise ConfigError(
+            "truth has another index than the rows: give truth.reindex(rows.index), or "
+            "truth.to_list() where it is in their order."
+        )
 
 
 def _check_column(name: str, table: Any) -> None:

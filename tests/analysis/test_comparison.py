@@ -85,6 +85,15 @@ def test_with_the_truth_each_variant_has_its_accuracy(table):
     assert compared.answers["truth"].tolist() == table["right"].tolist()
 
 
+def test_a_truth_in_another_order_than_the_rows_is_refused(table):
+    provider = Scripted()
+    with pytest.raises(ConfigError, match="reindex"):
+        al.compare(
+            table, "{review}", models=[provider], schema=Label, truth=table["right"].iloc[::-1]
+        )
+    assert provider.requests == []
+
+
 def test_prompts_are_compared_too_and_each_pair_with_a_model_is_a_variant(table):
     models = {"a": labeller("bad"), "b": labeller("awful")}
     prompts = {"short": "Mood: {review}", "long": "What is the mood of: {review}"}
