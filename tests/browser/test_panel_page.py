@@ -1310,16 +1310,6 @@ def test_the_head_of_the_page_tests_has_every_key_that_the_panel_reads():
     assert set(HEAD) >= {"session", "sessions", "branches", "model", "models", "queue", "kept"}
 
 
-def test_numbers_of_a_wide_table_are_not_broken_into_lines(open_panel):
-    row = "".join(f"<td>{n}00000</td>" for n in range(30))
-    table = f"<table><tr><th>a</th></tr><tr>{row}</tr></table>"
-    panel = open_panel([turn(1, "wide?", table)], width=400)
-    cells = panel.log.locator("td")
-    assert {cells.nth(n).bounding_box()["height"] for n in (0, 15, 29)} == {
-        panel.log.locator("th").bounding_box()["height"]
-    }
-
-
 def test_a_text_from_right_to_left_begins_at_the_right(open_panel):
     words = "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd."
     prompt = {"html": f"<div>{words}</div>", "text": words, "chips": [], "images": []}
