@@ -205,6 +205,8 @@ def test_a_provider_that_is_one_already_is_returned():
         ("antropic/claude-sonnet-4-6", "Did you mean anthropic/claude-sonnet-4-6?"),
         ("olama/llama3", "Did you mean ollama/llama3?"),
         ("claude-sonet-4-6", "Did you mean 'claude-sonnet-4"),
+        ("claude", "Did you mean 'claude-sonnet-4-6'?"),
+        ("opus", "Did you mean 'claude-opus-"),
         ("anthropic", "write anthropic/MODEL"),
         ("nonsense", "vendor/model"),
         ("", "vendor/model"),

@@ -63,6 +63,8 @@ def parse(line: str, *, cell: str | None = None) -> Words:
     if not forced and first is not None and first[0] in _COMMANDS:
         return _command(_COMMANDS[first[0]], rest[first.end() :], flags)
     _check_prompt(flags)
+    if not forced:
+        _check_word(rest.strip())
     return Words(flags, prompt=rest)
 
 
@@ -114,6 +116,16 @@ def _check_prompt(flags: dict[str, Any]) -> None:
         if key in flags:
             name = f"--{key.replace('_', '-')}"
             raise UsageError(f"{name} means nothing to a prompt. See %alloy help.")
+
+
+def _check_word(word: str) -> None:
+    """Refuse a word by itself that is all but a command's name: asking it would cost money."""
+    near = get_close_matches(word, list(_COMMANDS), n=1, cutoff=0.8)
+    if near:
+        raise UsageError(
+            f"There is no command {word}. Did you mean %alloy {near[0]}? To ask the model this, "
+            f"write: %alloy -- {word}"
+        )
 
 
 def _flags(line: str) -> tuple[dict[str, Any], str, bool]:

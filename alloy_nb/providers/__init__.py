@@ -165,6 +165,16 @@ def _make(cls: Any, model: str, settings: dict[str, Any]) -> Provider:
     return made
 
 
+def _near(word: str) -> str | None:
+    """Return a model that a word such as ``claude`` or ``opus`` may stand for."""
+    known = sorted({name for vendor in DEFAULT_MODELS for name in catalog.models(vendor)})
+    defaults = [name for name in DEFAULT_MODELS.values() if word in name]
+    # Of those that have it in their names, the last is seldom the oldest.
+    holding = defaults[:1] or [name for name in known if word in name and "/" not in name][-1:]
+    near = holding or difflib.get_close_matches(word, known + vendors(), n=1, cutoff=0.7)
+    return near[0] if near and word else None
+
+
 def _settings_of(cls: Any) -> str:
     names = {
         name
@@ -181,9 +191,8 @@ def _unknown(spec: str) -> str:
         near = difflib.get_close_matches(vendor, vendors(), n=1)
         hint = f" Did you mean {near[0]}/{model}?" if near else ""
         return f"Unknown vendor {vendor!r}.{hint} Known are: {', '.join(vendors())}."
-    known = [name for v in DEFAULT_MODELS for name in catalog.models(v)]
-    near = difflib.get_close_matches(spec, known + vendors(), n=1, cutoff=0.7)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    meant = _near(spec.lower())
+    hint = f" Did you mean {meant!r}?" if meant else ""
     return (
         f"Unknown model {spec!r}.{hint} Any model of a vendor can be named as vendor/model, "
         "such as anthropic/claude-sonnet-4-6."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import io
 import itertools
 import json
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -655,6 +657,31 @@ def test_a_terminal_gets_each_character_once() -> None:
     assert terminal(*(TextDelta(0, char) for char in "Hello, **you** <b>!")) == (
         "Hello, **you** <b>!\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "environment", "dims"),
+    [
+        (True, {"TERM": "xterm"}, True),
+        (True, {"TERM": "dumb"}, False),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (False, {"TERM": "xterm"}, False),
+    ],
+)
+def test_a_terminal_dims_lines_where_it_can_and_may(
+    is_terminal: bool,
+    environment: dict[str, str],
+    dims: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    TerminalCanvas(Transcript()).line("by the way")
+    assert ("\x1b[2m" in out.getvalue()) is dims
 
 
 def test_a_terminal_shows_one_line_for_thinking() -> None:

@@ -1,5 +1,7 @@
 """A line is flags, then a command or a prompt, and the prompt stays as it was typed."""
 
+from difflib import get_close_matches
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +46,8 @@ def test_a_prompt_in_the_cell_stays_as_it_was_typed(prompt):
 
 def _is_prompt(text):
     first = text.split(maxsplit=1)
-    return bool(first) and not text.startswith("-") and first[0] not in NAMES
+    is_misspelt = get_close_matches(text, NAMES, cutoff=0.8)
+    return bool(first) and not text.startswith("-") and first[0] not in NAMES and not is_misspelt
 
 
 @given(st.text(st.characters(exclude_characters="\r\n"), min_size=1).map(str.strip))
@@ -162,6 +165,20 @@ def test_a_prompt_that_looks_like_a_command_is_refused_with_the_way_to_ask_it(li
     with pytest.raises(UsageError) as caught:
         parse(line)
     assert f"%alloy -- {line}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("word", "meant"), [("modle", "model"), ("contxt", "context")])
+def test_a_command_that_is_written_wrong_is_not_asked(word, meant):
+    with pytest.raises(UsageError, match=f"Did you mean %alloy {meant}.*%alloy -- {word}"):
+        parse(word)
+    assert parse(f"-- {word}").prompt == word
+    assert parse(f"{word} it").prompt == f"{word} it"
+    assert parse("", cell=word).prompt == word
+
+
+@pytest.mark.parametrize("word", ["hello", "why?", "thanks", "more", "go", "summarize"])
+def test_a_word_by_itself_is_asked(word):
+    assert parse(word).prompt == word
 
 
 @pytest.mark.parametrize("line", ["timeline -o x", "reset --think high", "--new models"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 
 from alloy_nb.markup.plain import clean, settled
@@ -23,7 +25,8 @@ class TerminalCanvas:
     Args:
         transcript: What to draw.
         write: Takes text; by default standard output.
-        colour: Whether lines about the run are dimmed.
+        colour: Whether lines about the run are dimmed; by default where a terminal shows it, and
+            ``NO_COLOR`` does not forbid it.
     """
 
     def __init__(
@@ -31,12 +34,12 @@ class TerminalCanvas:
         transcript: Transcript,
         write: Callable[[str], object] | None = None,
         *,
-        colour: bool = True,
+        colour: bool | None = None,
     ) -> None:
         self.before: Callable[[], object] = lambda: None
         self._transcript = transcript
         self._write = write or _to_stdout
-        self._colour = colour
+        self._colour = _shows_colour() if colour is None else colour
         self._written: set[int] = set()
         self._read = 0
         self._held = ""
@@ -104,6 +107,11 @@ class TerminalCanvas:
     def _say(self, text: str) -> None:
         self._write(text)
         self._column = 0 if text.endswith("\n") else 1
+
+
+def _shows_colour() -> bool:
+    forbidden = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not forbidden
 
 
 def _to_stdout(text: str) -> None:
