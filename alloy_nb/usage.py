@@ -80,6 +80,11 @@ class Cost(BaseModel):
         return self.known if self.complete else None
 
     def __add__(self, other: Cost) -> Cost:
+        # Most sums begin with nothing, or add what is free or unknown once more.
+        if not other.known and (other.complete or not self.complete):
+            return self
+        if not self.known and self.complete:
+            return other
         return Cost(known=self.known + other.known, complete=self.complete and other.complete)
 
     def __str__(self) -> str:

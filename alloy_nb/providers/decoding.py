@@ -11,7 +11,6 @@ The events do not depend on how the bytes were cut. No networking here.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from pydantic_core import from_json
@@ -114,7 +113,7 @@ class ReplyDecoder:
     def _placed(self, first: ModelEvent, host: str) -> list[ModelEvent]:
         """Say with the first event where the reply comes from, whatever it begins with."""
         if isinstance(first, ReplyStarted):
-            return [replace(first, host=host)]
+            return [ReplyStarted(first.id, first.model, host)]
         return [ReplyStarted(host=host), first]
 
     def _loads(self, data: bytes) -> Any:

@@ -18,7 +18,7 @@ _LONGEST_HEAD = 64 * 1024
 _LONGEST_LINE = 4 * 1024
 
 _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: [^\r\n\x00]*)?")
-_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\r\n\x00]*?)[ \t]*")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\r\n\x00]*)")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*(?:;[^\r\n]*)?")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,16})\r\n")
@@ -41,6 +41,14 @@ class Head:
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of a field, one for each time that it stands there."""
         return [value for own, value in self.fields if own == name]
+
+    def by_name(self) -> dict[str, str]:
+        """Return the fields as text; of one that stands there several times, all values."""
+        named: dict[str, str] = {}
+        for raw, value in self.fields:
+            name, text = raw.decode("ascii"), value.decode("latin-1")
+            named[name] = f"{named[name]}, {text}" if name in named else text
+        return named
 
 
 def written(method: str, target: bytes, fields: Mapping[str, str], body: bytes) -> bytes:
@@ -179,9 +187,10 @@ class ReplyReader:
                 continue
             if self._expects == b"size" and (whole := _CHUNK.match(data, at)) is not None:
                 # Nearly always a chunk is there as a whole: that takes one step instead of three.
-                end = whole.end() + int(whole[1], 16)
-                if end > whole.end() and data[end : end + 2] == b"\r\n":
-                    pieces.append(data[whole.end() : end])
+                begin = whole.end()
+                end = begin + int(whole[1], 16)
+                if end > begin and data.startswith(b"\r\n", end):
+                    pieces.append(data[begin:end])
                     at = end + 2
                     continue
             end = data.find(b"\n", at, at + _LONGEST_LINE)
@@ -225,7 +234,7 @@ def _parsed(head: bytes) -> Head:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise Fault("a field of its head is none")
-        fields.append((found[1].lower(), found[2]))
+        fields.append((found[1].lower(), found[2].strip(b" \t")))
     says = b",".join(value for name, value in fields if name == b"connection").lower()
     is_kept = status[1] == b"1" and b"close" not in says
     return Head(int(status[2]), fields, is_kept)

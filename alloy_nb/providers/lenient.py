@@ -30,7 +30,7 @@ def count(value: Any) -> int:
 
 def unreported(*owed: Any) -> int:
     """Return 1 where a count that is owed is missing or absurd, else 0, as `Usage` counts it."""
-    return 0 if all(offset(value) is not None for value in owed) else 1
+    return 1 if None in map(offset, owed) else 0
 
 
 def offset(value: Any) -> int | None:

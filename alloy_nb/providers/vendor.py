@@ -352,7 +352,7 @@ class VendorProvider:
             )
         if key:
             secrets.register(key)
-            if not key.isascii() or any(c.isspace() for c in key):
+            if not key.isascii() or key.split() != [key]:
                 raise ConfigError(
                     f"The key for {self.name} ({self.key_source}) holds a space or a character "
                     "that no key has. Copy it again."

@@ -134,6 +134,17 @@ def test_a_cost_with_an_unknown_part_is_not_known():
     assert result.usage.unreported == 1
 
 
+COSTS = [Cost(), Cost(known=Decimal("0.5")), Cost.unknown(), Cost(known=Decimal(2), complete=False)]
+
+
+@pytest.mark.parametrize("one", COSTS, ids=str)
+@pytest.mark.parametrize("other", COSTS, ids=str)
+def test_a_sum_of_costs_knows_what_both_know_and_is_whole_if_both_are(one, other):
+    both = one + other
+    assert both.known == one.known + other.known
+    assert both.complete is (one.complete and other.complete)
+
+
 # --- a price that nobody knows --------------------------------------------------------------------
 
 

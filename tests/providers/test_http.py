@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import shutil
 import socket
 import ssl
@@ -413,6 +414,19 @@ def test_a_reply_cut_in_a_character_keeps_what_had_arrived():
     said, error = texts(stream(cut([whole], at, CLOSE)))
     assert type(error) is StreamTruncated
     assert said == ""
+
+
+def test_a_reply_that_is_compressed_all_the_same_is_read():
+    whole = gzip.compress(b"".join(events_of(Reply([Say("hello")]))))
+    fields = [("Content-Encoding", "gzip"), ("X-Place", "caf\xe9")]
+
+    async def go(url: str) -> str:
+        events = [event async for event in provider_of(url).stream(request())]
+        await close_clients()
+        return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+    with Server(stream([whole[:20], whole[20:]], headers=fields)) as server:
+        assert asyncio.run(go(server.url)) == "hello"
 
 
 def test_broken_compression_is_a_cut_reply():

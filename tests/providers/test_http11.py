@@ -196,6 +196,14 @@ def test_a_connection_is_kept_unless_the_server_says_otherwise(head, is_kept):
     assert reader.head().is_kept is is_kept
 
 
+def test_a_field_that_stands_several_times_has_all_its_values():
+    reader = ReplyReader()
+    reader.start()
+    reader.feed(OK + b"Via:\t one\t \r\nx-name: caf\xe9\r\nvia: two \r\ncontent-length: 0\r\n\r\n")
+    named = reader.head().by_name()
+    assert named == {"via": "one, two", "x-name": "caf\xe9", "content-length": "0"}
+
+
 def test_a_request_goes_out_as_h11_understands_it():
     sent = written("POST", b"/v1/x?y=1", {"host": "a:1", "x-key": "k"}, b'{"a":1}')
     server = h11.Connection(h11.SERVER)
