@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from inspect import isroutine, signature
@@ -33,7 +33,6 @@ from alloy_nb.engine.agent import Agent, Prompt, make_agent
 from alloy_nb.engine.budget import Budget
 from alloy_nb.engine.calls.tool import Tool
 from alloy_nb.engine.checks import PROVIDER_SETTINGS, RUN_SETTINGS, check_callback, whole, wrong
-from alloy_nb.engine.retry import RetryPolicy
 from alloy_nb.engine.settings import SETTINGS
 from alloy_nb.errors import ConfigError
 from alloy_nb.messages import user
@@ -279,8 +278,9 @@ def _job(
     agent, _ = make_agent(default_provider() if provider is None else provider, settings)
     apart = {*PROVIDER_SETTINGS, *_MONEY, *_RETRY, "max_cost"}
     rest = {name: value for name, value in settings.items() if name not in apart}
-    is_told = any(settings.get(name) is not None for name in _RETRY)
-    retry = agent.retry if is_told else RetryPolicy(max_retries=whole(0)("retries", retries))
+    retry = agent.retry
+    if all(settings.get(name) is None for name in ("retry", "max_retries")):
+        retry = replace(retry, max_retries=whole(0)("retries", retries))
     return Job(agent.provider, schema, rest, retry), agent.budget
 
 

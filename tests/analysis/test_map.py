@@ -202,6 +202,17 @@ def test_rows_that_failed_are_asked_again_by_the_next_map_and_the_others_are_not
     assert out["error"].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [({"retries": 5}, 6), ({"retries": 5, "max_retries": 1}, 2), ({}, 4)],
+    ids=["retries", "the setting of a run", "neither"],
+)
+def test_a_row_is_asked_again_as_often_as_said_also_where_the_wait_is(settings, times):
+    provider = fails_at("a", ServerFault("no a", status=500))
+    al.map(["a"], "{value}", provider=provider, retry_backoff_ms=1, checkpoint=False, **settings)
+    assert len(provider.requests) == times
+
+
 def test_an_error_can_be_raised_and_what_was_answered_is_kept():
     provider = fails_at("b", ServerFault("no b", status=500))
     with pytest.raises(ServerFault, match="no b"):
