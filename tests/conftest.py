@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +31,15 @@ MARKS = {
     "real_model": "realmodel",
 }
 """What a test that uses a fixture is marked with, besides ``slow``."""
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt, also where a shell has started the tests in the background.
+
+    Without job control it has that ignored, by these processes and by all that they start.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from keyword import iskeyword
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
-from alloy_nb.messages import Document, Image, Text
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
+
+if TYPE_CHECKING:  # it brings pydantic, which loading the extension does not wait for
+    from alloy_nb.messages import Document, Image, Text
 
 __all__ = ["Words", "parse", "variable_of"]
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import socket
 import ssl
 import time
@@ -24,7 +23,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -35,6 +33,7 @@ from alloy_nb.providers.decoding import Reading
 from alloy_nb.providers.failure import Failure
 from alloy_nb.providers.http11 import Fault, Head, written
 from alloy_nb.providers.listening import listening
+from alloy_nb.providers.proxies import is_proxied, way
 from alloy_nb.providers.watch import Watch
 
 __all__ = ["Call", "Failure", "close_clients", "stream_events"]
@@ -214,8 +213,9 @@ def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
         case httpx.ProxyError():
             text = f"The proxy on the way to {host} refused: check HTTPS_PROXY and NO_PROXY."
         case httpx.ConnectError():
-            way = _way(call)
-            text = f"Cannot connect to {host}{way}: {_cause(error)}.".replace("?.", "?")
+            url = _parsed(call.url)
+            between = "" if call.client is not None else way(url.scheme, url.host)
+            text = f"Cannot connect to {host}{between}: {_cause(error)}.".replace("?.", "?")
         case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
             text = f"{host!r} is no address: give base_url= as https://host or http://host:port."
         case httpx.RemoteProtocolError() | Fault():
@@ -223,15 +223,6 @@ def _translated(error: Exception, call: Call, *, begun: bool) -> ProviderError:
         case _:
             text = f"The connection to {host} broke: {_cause(error)}."
     return ConnectionFailed(text, **about)  # type: ignore[arg-type]  # as above
-
-
-def _way(call: Call) -> str:
-    """Say that a proxy stands between, which then may be the one that is not there."""
-    if call.client is not None or not _is_proxied(_parsed(call.url).host):
-        return ""
-    url = urlsplit(call.url)
-    is_meant = {url.scheme, "all"} & getproxies().keys() and not proxy_bypass(url.hostname or "")
-    return " through the proxy that HTTPS_PROXY or the like names" if is_meant else ""
 
 
 def _cause(error: BaseException) -> str:
@@ -487,7 +478,7 @@ def _connection_for(call: Call) -> contextlib.AbstractAsyncContextManager[Send]:
     if call.client is not None:
         return contextlib.nullcontext(_Client(call.client).send)
     url = _parsed(call.url)
-    proxied = _is_proxied(url.host)
+    proxied = is_proxied(url.host)
     of_loop = _loops.setdefault(asyncio.get_running_loop(), {})
     if proxied not in of_loop:
         of_loop[proxied] = _Connections(_through_proxy if proxied else _Transport)
@@ -501,24 +492,6 @@ def _parsed(url: str) -> httpx.URL:
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise httpx.UnsupportedProtocol("")
     return parsed
-
-
-@functools.lru_cache(maxsize=256)
-def _is_proxied(host: str) -> bool:
-    """Return whether the environment names a proxy that may be meant for this host.
-
-    Never for a server on this machine. The environment is read once for each host.
-    """
-    return bool(getproxies()) and not _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def close_clients() -> None:

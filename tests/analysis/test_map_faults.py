@@ -19,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -92,15 +91,6 @@ def test_the_figures_of_a_table_are_what_the_server_billed(tmp_path):
 # --- stopped ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let SIGINT interrupt, also where a shell has started the tests in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_stops_a_map_within_two_seconds_and_the_next_one_goes_on(tmp_path):
     biller = Biller(share=0)
     numbers = list(range(200))

@@ -15,7 +15,7 @@ def session(shell, cell):
     """Give a conversation of three turns, the second of which is long."""
     session = magics(shell).session()
     session.set_model(Scripted(says("a"), says(LONG), says("c"), says("In short."), says("d")))
-    for prompt in ("one", "two", "three"):
+    for prompt in ("one", "two", "third"):
         cell(f"%alloy {prompt}")
     return session
 
@@ -31,7 +31,7 @@ def line_of(text, word):
 
 def test_the_context_lists_each_turn_with_its_size(session, cell):
     text = cell("%alloy context").text
-    assert all(word in text for word in ("one", "two", "three", "system prompt", "tool python"))
+    assert all(word in text for word in ("one", "two", "third", "system prompt", "tool python"))
     assert int(line_of(text, " two ").split()[2].replace(",", "")) > 200
 
 
@@ -45,7 +45,7 @@ def test_a_hidden_turn_is_not_sent(session, cell):
     assert "not sent any more" in cell("%alloy hide 2").text
     cell("%alloy four")
     sent = [message.text for message in session.provider.requests[-1].messages]
-    assert sent == ["one", "a", "three", "c", "four"]
+    assert sent == ["one", "a", "third", "c", "four"]
 
 
 def test_a_hidden_turn_counts_nothing_in_the_context(session, cell):
