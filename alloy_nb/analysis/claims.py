@@ -13,7 +13,7 @@ from dataclasses import dataclass
 __all__ = ["Piece", "numbers_in", "pieces"]
 
 _NUMBER = re.compile(
-    r"(?<![\w.#])(?P<sign>[-−+]?)(?P<digits>\d{1,3}(?:,\d{3})+|\d{1,18})(?P<rest>\.\d{1,18})?"
+    r"(?<![\w.#])(?P<sign>[-−+]?)(?P<digits>\d{1,3}(?:,\d{3})+|\d{1,18})(?P<rest>\.\d{1,30})?"
     r"(?P<power>[eE][-+]?\d{1,3})?(?:(?P<percent> ?%)|(?P<scale>[kKMB])(?!\w))?(?![\w]|\.\d|,\d{3})"
 )
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alloy_nb.analysis.claims import numbers_in, pieces
@@ -74,6 +74,7 @@ def test_the_pieces_of_a_claim_are_the_claim(claim, results):
     st.floats(min_value=-1e9, max_value=1e9, allow_nan=False),
     st.integers(min_value=0, max_value=6),
 )
+@example(value=0.0001234567890123456, decimals=6)  # as long as Python writes one
 def test_a_number_is_found_however_it_is_rounded(value, decimals):
     assert places(f"It is {value:.{decimals}f} there", repr(value)) == [0]
     assert places(f"It is {value:,.{decimals}f} there", f"{value:.12f}") == [0]

@@ -104,7 +104,7 @@ FIND = "panel = get_ipython().magics_manager.registry['Alloy'].desk.panels.open[
 
 
 def test_a_cell_that_waits_for_a_turn_runs_its_tool(opened, asking):
-    panel = opened([Call("python", {"code": WHERE})], [Say("done")])
+    panel = opened([Call("python", {"code": WHERE})], [Say("done")], per_second=10)
     cell = panel.send_cell(f"{FIND}\nanswer = panel.ask('run it').result(60).text")
     turn = panel.over(1)[0]
     panel.until(lambda: is_over(panel, cell))

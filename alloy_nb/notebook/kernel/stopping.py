@@ -120,6 +120,11 @@ class Watch:
         return value
 
     @property
+    def insisted(self) -> bool:
+        """Whether the code went on at first, so that it had to be told again."""
+        return self._raised > 1
+
+    @property
     def _kind(self) -> type[BaseException]:
         return TimeIsUp if self.why == "time" else KeyboardInterrupt
 

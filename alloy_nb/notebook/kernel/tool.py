@@ -55,7 +55,7 @@ _MOST_CHARACTERS = 20_000
 # A value's text is made by code of anybody's; so is an exception's.
 _REPR_SECONDS = 2.0
 _FIGURE_SECONDS = 10.0
-_LEFT_SECONDS = 2.0
+_LEFT_SECONDS = 0.25
 
 
 def python_tool(shell: Any, names: Names | None = None) -> Tool:
@@ -135,7 +135,7 @@ def _executed(
 
     awaits = any(part is not None and part.co_flags & inspect.CO_COROUTINE for part in code)
     try:
-        with _loop_aside() if awaits else contextlib.nullcontext():
+        with _loop_aside(watch) if awaits else contextlib.nullcontext():
             return watch.run(work)
     except TimeIsUp as stop:
         _fail(ran, TimeoutError(f"stopped at the limit of {watch.seconds:.3g} s"), stop)
@@ -215,15 +215,15 @@ def _awaited(coroutine: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _loop_aside() -> Iterator[None]:
+def _loop_aside(watch: Watch) -> Iterator[None]:
     """Put aside the loop that this thread is in the midst of, the kernel's, which waits for us.
 
     Python allows one at a time. It is outside of the watch, so that it is put back whatever is
     raised in the code.
 
-    Code that is stopped may leave generators half run that say which loop is running, as those of
-    nest_asyncio do. They must not end later, in the midst of the kernel's loop: with no loop
-    running by their word, it would take no message any more.
+    Code that is stopped at each of its lines may leave generators half run that say which loop is
+    running, as those of nest_asyncio do. They must not end later, in the midst of the kernel's
+    loop: with no loop running by their word, it would take no message any more.
     """
     outer = asyncio._get_running_loop()
     task = None if outer is None else asyncio.current_task(outer)
@@ -233,8 +233,8 @@ def _loop_aside() -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, TimeIsUp) as stop:
-        with contextlib.suppress(TimeIsUp):  # they run code of anybody's, which may not end
-            Watch(_LEFT_SECONDS).run(functools.partial(_end_what_is_left, stop))
+        if watch.insisted:
+            _end_what_is_left(stop)
         raise
     finally:
         asyncio._set_running_loop(outer)
@@ -244,16 +244,22 @@ def _loop_aside() -> Iterator[None]:
 
 def _end_what_is_left(stop: BaseException) -> None:
     """End what stopped code has left half run: its frames hold it, and cycles of garbage do."""
-    raised: list[BaseException | None] = [stop]
+    for end in (functools.partial(_clear_frames, stop), gc.collect):
+        with contextlib.suppress(TimeIsUp):  # what ends is code of anybody's, which may go on
+            Watch(_LEFT_SECONDS).run(end)
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Clear the frames of an error and of all that led to it."""
+    raised: list[BaseException | None] = [error]
     seen: set[int] = set()
     while raised:
-        error = raised.pop()
-        if error is None or id(error) in seen:
+        one = raised.pop()
+        if one is None or id(one) in seen:
             continue
-        seen.add(id(error))
-        traceback.clear_frames(error.__traceback__)
-        raised += [error.__context__, error.__cause__]
-    gc.collect()
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        raised += [one.__context__, one.__cause__]
 
 
 def _on_main_thread() -> bool:
