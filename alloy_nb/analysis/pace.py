@@ -20,13 +20,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar, Token
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from alloy_nb.engine.retry import close
 from alloy_nb.errors import Overloaded, ProviderError, RateLimited
 from alloy_nb.events import ModelEvent
 from alloy_nb.providers.base import ModelRequest, Provider
+from alloy_nb.providers.failure import seconds_until
 
 __all__ = ["Pace", "Paced"]
 
@@ -149,7 +149,7 @@ class Pace:
             self._headers = tuple(found)
 
     def _note(self, limit: str, reset: str, headers: Mapping[str, str]) -> None:
-        seconds = _seconds(reset, headers.get("date", ""))
+        seconds = _seconds(reset, headers)
         if seconds is None:
             return
         share = int(limit) if limit.isdecimal() and int(limit) > 0 else 1
@@ -298,11 +298,8 @@ class _PacedStream:
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
-def _seconds(reset: str, date: str = "") -> float | None:
-    """Return the seconds until a reset: a number, a duration, or a time of day.
-
-    A time of day is one of the server's clock, which says `date`: ours may be wrong by hours.
-    """
+def _seconds(reset: str, headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until a reset: a number, a duration, or a time of day."""
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", reset)
     if parts and "".join(number + unit for number, unit in parts) == reset:
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
@@ -311,10 +308,6 @@ def _seconds(reset: str, date: str = "") -> float | None:
     except ValueError:
         pass
     try:
-        until = datetime.fromisoformat(reset).timestamp()
+        return seconds_until(datetime.fromisoformat(reset).timestamp(), headers)
     except (ValueError, OverflowError):
         return None
-    try:
-        return max(0.0, until - parsedate_to_datetime(date).timestamp())
-    except (ValueError, OverflowError):
-        return max(0.0, until - time.time())

@@ -31,7 +31,7 @@ _AT_ONCE, _SECONDS = 128, 0.05
 # A face that draws more often draws for nobody.
 _TICK = 0.1
 
-Made = tuple[Prompt, str] | Empty | Exception
+Made = tuple[Prompt, str] | Exception
 """A prompt and its key, or why there is none."""
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Failure"]
+__all__ = ["Failure", "seconds_until"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,14 @@ class Failure:
         value = self.headers.get("retry-after", "")
         if _is_number(value):
             return _seconds(value)
-        # By the server's own clock: ours may be wrong by hours.
-        now = _moment(self.headers.get("date", ""))
         until = _moment(value)
-        if until is None:
-            return None
-        return max(0.0, until - (time.time() if now is None else now))
+        return None if until is None else seconds_until(until, self.headers)
+
+
+def seconds_until(moment: float, headers: Mapping[str, str]) -> float:
+    """Return the seconds from a reply to a moment of its server's clock; ours may be hours off."""
+    now = _moment(headers.get("date", ""))
+    return max(0.0, moment - (time.time() if now is None else now))
 
 
 def _is_number(value: str) -> bool:

@@ -134,7 +134,7 @@ def test_where_nothing_is_left_it_waits_until_there_is_one_request_again(headers
 
 
 def test_a_reset_at_a_time_of_day_is_counted_by_the_servers_clock():
-    assert _seconds("2031-05-01T00:00:30Z", "Thu, 01 May 2031 00:00:00 GMT") == 30
+    assert _seconds("2031-05-01T00:00:30Z", {"date": "Thu, 01 May 2031 00:00:00 GMT"}) == 30
 
 
 def test_the_servers_clock_is_the_one_of_the_reply():
@@ -195,7 +195,7 @@ def test_headers_that_make_no_sense_are_not_heard(headers):
     ],
 )
 def test_a_reset_is_a_number_or_a_duration(text, seconds):
-    assert _seconds(text) == seconds
+    assert _seconds(text, {}) == seconds
 
 
 def test_one_who_is_stopped_while_waiting_takes_no_place():

@@ -13,7 +13,7 @@ from alloy_nb.notebook.turns.again import Recalled, recalled
 from alloy_nb.notebook.turns.prompts import answered
 from alloy_nb.notebook.words import Words
 
-__all__ = ["commands", "flags_before"]
+__all__ = ["commands"]
 
 GO_ON = "Go on where you were stopped. What was said and done so far stands above."
 _ENDED = "completed"
@@ -46,7 +46,7 @@ class _AgainWords:
             self._ask(before.words({**words.flags, "at": str(number)}, prompt=prompt))
             return
         named = f"-s {words.flags['session']} " if "session" in words.flags else ""
-        line = f"%%alloy {named}{flags_before(before)}--at {number}"
+        line = f"%%alloy {named}{_flags_before(before)}--at {number}"
         offer(self._desk.shell, f"{line}\n{before.prompt}", told=_left(before, number))
 
     def go_on(self, words: Words) -> None:
@@ -83,7 +83,7 @@ def _number(words: Words) -> int:
     return int(given)
 
 
-def flags_before(before: Recalled) -> str:
+def _flags_before(before: Recalled) -> str:
     """Return what a turn was asked with as it stands before a prompt, with a space behind it."""
     names = {"format": "-f", "input": "-i"}
     return "".join(f"{names[key]} {_quoted(value)} " for key, value in before.flags.items())
