@@ -32,8 +32,9 @@ T = TypeVar("T")
 
 # How long an interrupted caller waits for its run to close its connection and save its history.
 CLEANUP_SECONDS = 2.0
-# A wait without a limit cannot be interrupted on Windows.
-_POLL_SECONDS = 0.05 if os.name == "nt" else 3600.0
+# A signal ends a wait only where it finds the thread in it: one that comes just before the wait, or
+# that the system gives to another thread, is seen when the wait ends. On Windows none ends a wait.
+_POLL_SECONDS = 0.05
 # How long the loop waits before it goes on where the interpreter itself did not work.
 _BROKEN_SECONDS = 0.02
 

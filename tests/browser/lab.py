@@ -37,6 +37,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from playwright.sync_api import TimeoutError as Timeout
 
 from tests.kernel_harness import clean_environment
 from tests.real_model.server import free_port
@@ -69,6 +70,7 @@ THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 SETTLE_SECONDS = 1.5
 """How long after the kernel's first idle JupyterLab still loses key strokes (measured)."""
 LINGER_SECONDS = 0.5
+_PRESSES = 3
 
 _UNTIL_STILL = """async (node) => {
     const now = () => performance.now();
@@ -256,8 +258,18 @@ class Notebook:
         self._settle()
 
     def interrupt(self) -> None:
-        """Press the toolbar's stop button."""
-        self.page.locator("[data-command='notebook:interrupt-kernel']").first.click()
+        """Press the toolbar's stop button, as often as a person: until the server is asked."""
+        button = self.page.locator("[data-command='notebook:interrupt-kernel']").first
+        for _ in range(_PRESSES):
+            try:
+                with self.page.expect_request("**/interrupt*", timeout=3_000) as asked:
+                    button.click()
+            except Timeout:
+                continue
+            answer = asked.value.response()
+            assert answer is not None and answer.ok, f"the server did not interrupt: {answer}"
+            return
+        raise AssertionError("JupyterLab did not ask its server to interrupt")
 
     def answer(self, text: str, timeout: float = 10.0) -> None:
         """Answer the prompt of `input()` that is open."""

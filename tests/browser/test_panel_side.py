@@ -1,6 +1,5 @@
 """``%alloy panel side``: the panel in an area of JupyterLab's own, where the package sidecar is."""
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -11,11 +10,7 @@ from tests.browser.answering import Model
 from tests.browser.panel_driver import PATIENCE, Panel
 from tests.servers.wire import Say
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("sidecar") is None, reason="no sidecar"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CODE = "```python\n" + "total = " + " + ".join(f"column_{n}" for n in range(30)) + "\n```"
 TABLE = "|" + "".join(f" column {n} |" for n in range(12)) + "\n|" + "---|" * 12

@@ -315,6 +315,26 @@ def test_a_second_interrupt_in_a_hurry_does_not_save_the_run_from_the_first(monk
     assert ended.wait(5)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupt_that_does_not_wake_the_thread_stops_a_blocking_call_all_the_same():
+    running, over = threading.Event(), []
+
+    async def work() -> None:
+        running.set()
+        await asyncio.sleep(10)
+        over.append("by itself")
+
+    portal.run_sync(asyncio.sleep(0))  # the loop's thread is there, and takes the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        interrupt_soon(running)
+        with pytest.raises(KeyboardInterrupt):
+            portal.run_sync(work())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert not over
+
+
 def test_an_interrupt_in_a_main_thread_tool_stops_the_run_and_answers_the_call():
     running = threading.Event()
 
