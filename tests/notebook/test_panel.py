@@ -17,7 +17,7 @@ from alloy_nb.testing import FOREVER
 from tests.engine.scripted import Scripted, calls, says
 from tests.kernel.panel_client import Store, html_of
 from tests.notebook.panels import front_end
-from tests.notebook.scripting import magics, scripted
+from tests.notebook.scripting import magics, refused, scripted
 
 KEY = "sk-ant-api03-canary0123456789abcdefghij"
 DOT = (
@@ -386,6 +386,14 @@ def test_the_same_panel_is_shown_again_for_the_same_conversation(panel, shell, c
     assert len(magics(shell).desk.panels.open) == 1
     cell("%alloy panel -s other")
     assert len(magics(shell).desk.panels.open) == 2
+
+
+def test_a_panel_at_the_side_without_its_package_says_what_to_install(cell, shell, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sidecar", None)
+    said = refused(cell("%alloy panel side"))
+    assert "pip install sidecar" in said
+    assert "Create New View for Cell Output" in said
+    assert magics(shell).desk.panels is None
 
 
 def test_a_panel_opened_in_the_middle_of_a_turn_shows_it(cell, shell, page):
