@@ -182,11 +182,11 @@ class Desk:
         """Put a conversation from the journal into the place of the one with its name."""
         session = self.begun(journal.name, journal)
         old = self.sessions.get(journal.name)
-        if old is not None:
-            old.stop()
         self.sessions[journal.name] = session
         self.current = journal.name
         self.aged.add(session.id)
+        if old is not None:
+            old.stop()
         return session
 
     def lost(self, session: Session) -> list[str]:

@@ -249,7 +249,7 @@ def test_what_a_cell_takes_away_goes_from_the_panel(panel, page, shell, cell, co
 
 
 def test_a_branch_is_shown_as_it_is(cell, shell, page):
-    cell("%config Alloy.journal = 'on'")
+    cell("%config Alloy.journal = 'on'\n%alloy approve all")
     says_on(shell, *[says(f"x{n}") for n in range(6)])
     for text in "ab":
         cell(f"%%alloy\n{text}")
@@ -394,6 +394,38 @@ def test_a_panel_at_the_side_without_its_package_says_what_to_install(cell, shel
     assert "pip install sidecar" in said
     assert "Create New View for Cell Output" in said
     assert magics(shell).desk.panels is None
+
+
+@pytest.fixture
+def kept(cell, page, shell, tmp_path, monkeypatch):
+    """Give the panel of a conversation that is kept on the disk."""
+    monkeypatch.chdir(tmp_path)
+    cell("%config Alloy.journal = 'on'\n%alloy approve all")
+    assert cell("%alloy What is 6 * 7?").ok
+    cell("%alloy panel")
+    return magics(shell).desk.panels.open[0]
+
+
+def test_a_panel_whose_conversation_is_forgotten_in_a_cell_begins_a_new_one(kept, cell, page):
+    forgotten = kept.session
+    assert "wiped" in cell("%alloy forget").text
+    page.until(lambda: kept.session is not forgotten)
+    kept.ask("What is 6 * 7?")
+    assert page.over(kept, 1)[0]["state"] == "done"
+    assert cell("%alloy What is 6 * 7?").ok
+
+
+def test_a_panel_that_is_late_does_not_bring_back_what_was_forgotten(kept, cell, page, shell):
+    late = threading.Event()
+    kept.later(lambda: late.wait(30))
+    assert cell("%alloy export said.json\n%alloy import said.json --force").ok
+    cell("pass")  # the panel is to follow it from here on
+    imported = magics(shell).desk.session()
+    assert "wiped" in cell("%alloy forget").text
+    late.set()
+    page.until(lambda: not kept._order.is_busy)
+    assert magics(shell).desk.sessions.get("main") is not imported
+    assert cell("%alloy model demo/demo").ok
 
 
 def test_a_panel_opened_in_the_middle_of_a_turn_shows_it(cell, shell, page):

@@ -61,8 +61,9 @@ class _FileWords:
             keep(record, journal)  # a longer one with its next turn, which then takes seconds
         if before is not None:
             session.set_model(before.provider)
-            before.stop()
         desk.sessions[name] = session
+        if before is not None:
+            before.stop()
         answering = f"{session.provider.name}/{session.provider.model}"
         status.say(
             f"{len(session.messages)} messages of {path} are in {name} now; {answering} answers "

@@ -149,8 +149,8 @@ class _SessionWords:
         if session is not None:
             if session.journal is None:
                 raise SessionError("This conversation is not kept; %alloy reset forgets it.")
+            del self._desk.sessions[name]  # first: the next cell begins anew, whatever happens here
             session.stop()
-            del self._desk.sessions[name]
         found = [info for info in self._desk.archive.all() if name in (info.name, info.id)]
         if session is not None:
             found = [info for info in found if info.id == session.id]

@@ -201,13 +201,24 @@ class Panel(anywidget.AnyWidget):
             self.lists = {name: head.pop(name) for name in _LISTS if name in head}
             self.head = head
 
-    def follow(self, session: Session) -> None:
-        """Show another conversation from now on; from any thread, at once."""
-        self.later(lambda: self._follow(session))
+    def catch_up(self) -> None:
+        """Show what came into the place of its conversation, if anything did; on the main thread.
+
+        Where that was forgotten, it begins anew.
+        """
+        sessions, key = self.panels.desk.sessions, self.key
+        now = self.panels.desk.session(key)
+
+        def follow() -> None:
+            if sessions.get(key) is now:  # it may have been forgotten before it was its turn
+                self._follow(now, key)
+
+        if now is not self.session:
+            self.later(follow)
 
     def went_to(self, session: Session) -> None:
         """Show another conversation, and wait until it is shown; not on the portal's thread."""
-        self._follow(session).result()
+        self._follow(session, self.panels.key_of(session)).result()
 
     def later(self, function: Callable[[], object], *, in_order: bool = True) -> None:
         """Call what takes a while, on a thread; `in_order` after all that was wanted before."""
@@ -371,8 +382,7 @@ class Panel(anywidget.AnyWidget):
         if kind != "output":
             self.refresh()
 
-    def _follow(self, session: Session) -> Future[None]:
-        key = self.panels.key_of(session)
+    def _follow(self, session: Session, key: str) -> Future[None]:
         before, (feed, line) = self.feed, self.panels.follow(session)
 
         def change() -> None:

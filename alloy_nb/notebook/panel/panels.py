@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alloy_nb.engine import portal
 from alloy_nb.engine.sessions.session import Session
-from alloy_nb.errors import ConfigError
+from alloy_nb.errors import ConfigError, SessionError
 from alloy_nb.notebook.desk import Desk
 from alloy_nb.notebook.kernel.errands import Errands
 from alloy_nb.notebook.panel.feed import Feed
@@ -51,10 +51,22 @@ class Panels:
         """Return the panel that shows a conversation, if there is one."""
         return next((panel for panel in self.open if panel.session is session), None)
 
+    def name_of(self, session: Session) -> str:
+        """Return the name under which the notebook has a conversation.
+
+        Raises:
+            SessionError: It has it no more.
+        """
+        key = self._known(session)
+        if key is None:
+            raise SessionError(
+                f"The conversation {session.name} was forgotten. Ask again, in the new one."
+            )
+        return key
+
     def key_of(self, session: Session) -> str:
         """Return the name under which the notebook has a conversation, which it takes in if new."""
-        sessions = self.desk.sessions
-        key = next((name for name, one in sessions.items() if one is session), None)
+        sessions, key = self.desk.sessions, self._known(session)
         if key is None:
             key, number = session.name, 2
             while key in sessions:
@@ -94,6 +106,10 @@ class Panels:
             raise ConfigError("Nothing runs between two cells here: do it in a cell.")
         self._main.post(function)
 
+    def _known(self, session: Session) -> str | None:
+        known = list(self.desk.sessions.items())
+        return next((name for name, one in known if one is session), None)
+
     # --- cells ------------------------------------------------------------------------------------
 
     def _busy(self) -> bool:
@@ -110,8 +126,5 @@ class Panels:
     def _note(self, *, busy: bool) -> None:
         self.is_busy = busy
         for panel in list(self.open):
-            # Another conversation may have come into the place of the one that it shows.
-            now = self.desk.sessions.get(panel.key)
-            if now is not None and now is not panel.session:
-                panel.follow(now)
+            panel.guarded(panel.catch_up)
             panel.refresh()

@@ -269,7 +269,7 @@ class Line:
     def _asking(self, request: Request) -> Asking:
         """Return what is asked; on a thread, since what it refers to may be large."""
         panels = self._panels
-        words = words_of(request.text, panels.key_of(self._feed.session), request.inputs)
+        words = words_of(request.text, panels.name_of(self._feed.session), request.inputs)
         namespace = dict(panels.desk.shell.user_ns)
         with contextlib.nullcontext() if panels.is_busy else outside_of_cells():
             # Without a key: in the place of a cell it would replace that cell's turn.
