@@ -15,7 +15,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ class Checkpoints:
         except sqlite3.Error as error:
             raise _unusable(self.path, error) from None
 
-    def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
+    def write(self, *statements: tuple[str, Sequence[Any] | Mapping[str, Any]]) -> None:
         """Run all statements, or none."""
         self._be_patient(_WAIT)
         with self._lock, self._connection:

@@ -80,6 +80,10 @@ class Part:
     done: int = 0
 
 
+class _Taken(Exception):
+    """Another process asks some of the rows, or has the answers already."""
+
+
 class Collector:
     """Makes batches and brings in what came of them.
 
@@ -90,6 +94,7 @@ class Collector:
         budget: What may be spent, or ``None``.
         unknown_price: What to do under a limit where the price is unknown.
         patience: How long to wait.
+        fresh: Whether what was answered before is asked anew.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Collector:
         budget: Budget | None,
         unknown_price: UnknownPrice,
         patience: Patience,
+        fresh: bool = False,
     ) -> None:
         self._job = job
         self._batches = batches
@@ -109,6 +115,8 @@ class Collector:
         self._spending = Spending(budget, unknown_price)
         self._priced = _Priced(batches.provider, batches.wire.share)
         self._patience = patience
+        self._fresh = fresh
+        self._began = now()
         self.running: list[Part] = []
 
     # --- money --------------------------------------------------------------------------------
@@ -140,8 +148,11 @@ class Collector:
 
     # --- making -------------------------------------------------------------------------------
 
-    async def make(self, part: Part, lines: Sequence[bytes]) -> None:
+    async def make(self, part: Part, lines: Sequence[bytes]) -> bool:
         """Make a batch of these lines.
+
+        Returns:
+            Whether it was, or may have been; not where another process asks some of its rows.
 
         Raises:
             AlloyError: It was refused, and there is none.
@@ -152,6 +163,10 @@ class Collector:
         self.running.append(part)  # from here on it may be there, whatever happens
         try:
             state = await self._tried(lambda: self._create(part, lines, uploaded, taking))
+        except _Taken:
+            self.running.remove(part)
+            self._settle_rest(part, Cost())
+            return False
         except _UNCLEAR as error:
             log.warning("Whether a batch was made is looked up: %s", error)
         except AlloyError:
@@ -160,13 +175,24 @@ class Collector:
             raise
         else:
             self._note(part, state)
+        return True
+
+    def answered(self, part: Part) -> dict[str, Answer]:
+        """Return the answers to rows that another process asked meanwhile."""
+        return self._submitted.answered(part.rows, since=self._began)
+
+    def is_to_be_collected(self, batch: Batch) -> bool:
+        """Return whether the rows of a batch wait for it, also where all is asked anew."""
+        return not self._fresh or batch.is_fresh or batch.made >= self._began
 
     async def _create(
         self, part: Part, lines: Sequence[bytes], uploaded: str | None, taking: float
     ) -> BatchState:
         moment, most = now(), sum(part.held.values(), Decimal(0))
-        part.batch = Batch(part.label, None, moment, moment + taking, len(lines), most)
-        self._submitted.intend(part.batch, part.rows)
+        about = (moment, moment + taking, len(lines), most)
+        part.batch = Batch(part.label, None, *about, is_fresh=self._fresh)
+        if not self._submitted.intend(part.batch, part.rows, since=self._began):
+            raise _Taken
         return await self._batches.create(lines, part.label, uploaded)
 
     async def _tried(
@@ -201,7 +227,7 @@ class Collector:
             self.running.append(part)
         try:
             if part.batch.id is None:
-                found = await self._found(part.batch)
+                found = await self._found(part.label)
                 if found is None:
                     return self._released(part)
                 self._note(part, found)
@@ -216,34 +242,41 @@ class Collector:
     def _explained(self, error: AlloyError, part: Part) -> AlloyError:
         if not isinstance(error, ProviderError) or error.status != _NOT_FOUND:
             return error
+        self._submitted.lapse(part.label)
         name = self._batches.provider.name
         return ProviderError(
             f"{name} does not know the batch {part.batch.id}, any more or with this key. Use the "
-            "key that made it, or ask its rows anew, and pay again, with fresh=True.",
+            "key that made it, or ask these rows anew, and pay again: them alone, with fresh=True.",
             provider=name,
             model=self._batches.provider.model,
             status=_NOT_FOUND,
         )
 
     def _released(self, part: Part) -> list[Row]:
-        self._submitted.forget(part.label)
         self._settle_rest(part, Cost())
         self.running.remove(part)
         return list(part.rows.values())
 
-    async def _found(self, batch: Batch) -> BatchState | None:
-        """Look for a batch in the vendor's list until it is there, or sure not to be."""
+    async def _found(self, label: str) -> BatchState | None:
+        """Look for a batch in the vendor's list until it is there, or sure not to be.
+
+        Whoever made it may be another process that is still at it, and know more by now.
+        """
         wait = self._patience.first
-        while True:
+        while (batch := self._submitted.note(label)) is not None:
+            if batch.id is not None:
+                return await self._batches.state(batch.id)
             is_late = now() >= batch.due  # before the look: what was sent is in the list by then
             candidates = [state async for state in self._candidates(batch)]
             for state in candidates:
                 if await self._is_it(state, batch):
                     return state
-            if is_late and all(state.is_over for state in candidates):
+            is_absent = is_late and all(state.is_over for state in candidates)
+            if is_absent and self._submitted.release(batch):
                 return None
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, self._patience.longest)
+        return None
 
     async def _candidates(self, batch: Batch) -> AsyncGenerator[BatchState, None]:
         """Yield the batches that may be this one; of some vendors, those of the same size."""
@@ -284,8 +317,8 @@ class Collector:
             error = self._batches.provider.stream_error(state.failure)
             return self.fail(part, error, done, cost=Cost())
         missing: AlloyError = ServerFault(
-            "The results of the batch lack this row. Run it again to fetch it; with fresh=True it "
-            "is asked, and paid, anew."
+            "The results of the batch lack this row. Run it again to fetch it; or ask, and pay, it "
+            "anew: it alone, with fresh=True."
         )
         for attempt in range(_DOWNLOADS):
             try:
@@ -297,6 +330,7 @@ class Collector:
             if not part.rows:
                 return self._settle_rest(part, Cost())
             await asyncio.sleep(self._patience.first * 2**attempt)
+        self._submitted.lapse(part.label)
         return self.fail(part, missing, done)
 
     async def _read(self, part: Part, state: BatchState, done: Done) -> None:

@@ -395,6 +395,46 @@ def test_rows_are_asked_anew_where_that_is_wanted(tmp_path):
         assert [len(batch.requests) for batch in server.batches] == [3, 3]
 
 
+def test_what_is_asked_anew_is_collected_by_the_same_call_after_an_interrupt(tmp_path):
+    with BatchServer("anthropic", answer=repeating) as server:
+        table = Table(server, tmp_path)
+        table.run(texts(3))
+        server._patient = True
+        told = stopped(table, texts(3), server, made=2)
+        assert told.endswith("with fresh=True, what is answered by then is asked anew.")
+        server.finish()
+        found = table.run(texts(3), fresh=True)
+        assert len(server.batches) == 2
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_fresh_batch_that_the_vendor_does_not_know_any_more_is_asked_anew_the_next_time(tmp_path):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        table = Table(server, tmp_path)
+        stopped(table, texts(3), server, made=1)
+        server.batches.clear()
+        server._patient = False
+        found = table.run(texts(3), fresh=True)
+        assert server.batches == []
+        assert all("them alone, with fresh=True" in str(answer.error) for answer in found.values())
+        again = table.run(texts(3), fresh=True)
+    assert all(answer.error is None for answer in again.values())
+
+
+def stopped(table: Table, rows: list[str], server: BatchServer, *, made: int) -> str:
+    """Submit rows anew, stop waiting, and return what is said of them."""
+
+    async def go() -> str:
+        task = asyncio.create_task(table.work(rows, fresh=True))
+        while len(server.batches) < made or not server.count("GET", server.batches[-1].id):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return table.asker.left_running
+
+    return portal.run_sync(go())
+
+
 def test_a_batch_that_the_vendor_does_not_know_any_more_is_not_paid_again_unasked(tmp_path):
     with BatchServer("anthropic", answer=repeating, patient=True) as server:
         table = Table(server, tmp_path)
@@ -495,6 +535,82 @@ def test_a_batch_of_the_same_size_that_still_runs_is_waited_for_before_anything_
 
         assert portal.run_sync(go()) == 1
         assert len(server.batches) == 2
+
+
+# --- two processes at once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_two_processes_ask_at_once_are_submitted_once(kind, tmp_path):
+    with BatchServer(kind, answer=repeating) as server:
+        one, other = Table(server, tmp_path), Table(server, tmp_path)
+
+        async def go() -> list[dict[str, Answer]]:
+            return await asyncio.gather(one.work(texts(6)), other.work(texts(9)))
+
+        found = portal.run_sync(go())
+    assert sum(len(batch.requests) for batch in server.batches) == 9
+    for asked, answers in zip((6, 9), found, strict=True):
+        assert {text: a.text for text, a in answers.items()} == {
+            text: f"heard {text}" for text in texts(asked)
+        }
+
+
+def test_a_row_that_another_process_had_answered_meanwhile_is_not_submitted(tmp_path):
+    with BatchServer("responses", answer=repeating) as server:
+        one, other = Table(server, tmp_path), Table(server, tmp_path)
+        upload, is_answered = server._upload, threading.Event()
+
+        def late(request: Any) -> Any:
+            server._upload = upload
+            server._lock.release()  # the other one is served meanwhile
+            is_answered.wait(30)
+            server._lock.acquire()
+            return upload(request)
+
+        async def go() -> dict[str, Answer]:
+            task = asyncio.create_task(one.work(texts(4)))
+            while not server.count("POST", "files"):
+                await asyncio.sleep(0.001)
+            await other.work(texts(3))
+            is_answered.set()
+            return await task
+
+        server._upload = late
+        found = portal.run_sync(go())
+        assert [len(batch.requests) for batch in server.batches] == [3, 1]
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_batch_that_another_process_has_just_made_is_waited_for(tmp_path):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        table = Table(server, tmp_path)
+        interrupted(table, server, texts(4))
+        noted = (server.batches[0].id,)
+        soon = str(time.time() + 0.3)
+        write(tmp_path, "UPDATE batches SET id = NULL, due = ?", (soon,))  # while it is being made
+        listed = server._list
+
+        def list_(query: dict[str, str]) -> Any:
+            server._list = listed
+            write(tmp_path, "UPDATE batches SET id = ?", noted)
+            server.finish()
+            server._patient = False
+            return json_answer({"data": [], "has_more": False})
+
+        server._list = list_
+        found = table.run(texts(4))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in found.values())
+
+
+def write(folder: Path, sql: str, values: tuple[str, ...] = ()) -> None:
+    """Write into the file of checkpoints, as another process does."""
+    file = Checkpoints(folder / "rows.db")
+    try:
+        file.write((sql, values))
+    finally:
+        file.close()
 
 
 # --- a process that is killed ---------------------------------------------------------------------
