@@ -14,6 +14,7 @@ would send the same row one does.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from alloy_nb.analysis.rows import Answer
+from alloy_nb.errors import ConfigError
 
 __all__ = ["Batch", "Submitted"]
+
+log = logging.getLogger("alloy_nb")
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS batches (
@@ -152,11 +156,11 @@ class Submitted:
 
     def made(self, label: str, id_: str) -> None:
         """Note what the vendor calls a batch."""
-        self._file.write(("UPDATE batches SET id = ? WHERE label = ?", (id_, label)))
+        self._tell(("UPDATE batches SET id = ? WHERE label = ?", (id_, label)))
 
     def forget(self, label: str) -> None:
         """Forget a batch that there is not, or that nothing more will come of."""
-        self._file.write(
+        self._tell(
             ("DELETE FROM batch_rows WHERE label = ?", (label,)),
             ("DELETE FROM batches WHERE label = ?", (label,)),
         )
@@ -172,16 +176,25 @@ class Submitted:
 
     def lapse(self, label: str) -> None:
         """Note that nothing comes of a batch, so that a fresh call asks its rows anew."""
-        self._file.write(("UPDATE batches SET fresh = 0 WHERE label = ?", (label,)))
+        self._tell(("UPDATE batches SET fresh = 0 WHERE label = ?", (label,)))
 
     def drop(self, label: str, keys: Iterable[str]) -> None:
         """Forget rows of a batch, which may be asked again then."""
         gone = "DELETE FROM batch_rows WHERE key = ? AND label = ?"
-        self._file.write(*((gone, (key, label)) for key in keys), (_EMPTY, ()))
+        self._tell(*((gone, (key, label)) for key in keys), (_EMPTY, ()))
 
     def clean(self) -> None:
         """Forget the rows whose answers are in the file."""
-        self._file.write((_ANSWERED, ()), (_EMPTY, ()))
+        self._tell((_ANSWERED, ()), (_EMPTY, ()))
+
+    def _tell(self, *statements: tuple[str, Sequence[Any]]) -> None:
+        """Write what can also be found out at the vendor: no answer is lost where it fails."""
+        try:
+            self._file.write(*statements)
+        except ConfigError as error:
+            log.warning(
+                "What became of a batch is not noted, and looked up the next time: %s", error
+            )
 
 
 def _batch(row: tuple[Any, ...]) -> Batch:

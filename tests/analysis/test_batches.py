@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,6 +23,7 @@ from pydantic import BaseModel
 
 import alloy_nb as al
 from alloy_nb.analysis import batches as module
+from alloy_nb.analysis import checkpoints, collecting
 from alloy_nb.analysis.batches import Batched, Patience
 from alloy_nb.analysis.checkpoints import Checkpoints
 from alloy_nb.analysis.rows import Answer, Job, Row
@@ -31,7 +35,8 @@ from alloy_nb.providers import Anthropic, OpenAI, OpenAICompat, catalog
 from alloy_nb.usage import Usage
 from tests.providers.test_batches import words_of
 from tests.servers.batches import BatchServer, Refused
-from tests.servers.sse import json_answer
+from tests.servers.sse import RESET, json_answer
+from tests.servers.sse import Answer as Sent
 from tests.servers.wire import Call, Reply, Say
 
 KEY = "k-12345678"
@@ -313,6 +318,121 @@ def test_results_that_stay_cut_are_fetched_by_the_next_call(tmp_path):
         again = table.run(texts(40))
         assert len(server.batches) == 1
     assert all(answer.error is None for answer in again.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_that_cannot_be_fetched_for_a_while_are_fetched_then(kind, tmp_path):
+    with BatchServer(kind, answer=repeating) as server:
+        table, download, asked = Table(server, tmp_path), server._download, itertools.count(1)
+        faults = [json_answer({"error": {"message": "x"}}, status=s) for s in (500, 429, 503)]
+        faults += [Sent([RESET], raw=True)] * 3
+
+        def late(id_: str) -> Any:
+            return faults.pop() if faults else (next(asked), download(id_))[1]
+
+        server._download = late
+        found = table.run(texts(5))
+        assert next(asked) == 2
+    assert table.calls == [1] * 5
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_vendor_that_does_not_answer_for_long_is_no_loss_and_the_rows_say_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(collecting, "_LOOKS", 2)
+    with BatchServer("responses", answer=repeating) as server:
+        table, download = Table(server, tmp_path), server._download
+        server._download = lambda id_: json_answer({"error": {"message": "oops"}}, status=500)
+        found = table.run(texts(3))
+        assert all(
+            str(a.error).endswith(
+                "oops. Its batch is kept: run it again to collect it; nothing is paid twice."
+            )
+            for a in found.values()
+        )
+        server._download = download
+        again = table.run(texts(3))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in again.values())
+
+
+def test_a_list_that_cannot_be_read_for_a_while_does_not_let_the_rows_fail(tmp_path):
+    with BatchServer("anthropic", answer=repeating) as server:
+        table, listed, faults = Table(server, tmp_path), server._list, [500] * 4
+        server.silent_creates = 1
+
+        def list_(query: dict[str, str]) -> Any:
+            server.finish()
+            fault = {"error": {"message": "x"}}
+            return json_answer(fault, status=faults.pop()) if faults else listed(query)
+
+        server._list = list_
+        found = table.run(texts(3))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in found.values())
+
+
+@pytest.mark.parametrize(("status", "told"), [("cancelled", "canceled"), ("expired", "ended")])
+def test_rows_that_a_batch_which_ended_early_does_not_name_are_free_and_asked_again(
+    status, told, tmp_path
+):
+    with BatchServer("responses", answer=repeating) as server:
+        table, state = Table(server, tmp_path), server._state
+
+        def early(batch: Any) -> Any:
+            del batch.results[2:]
+            return state(batch) | ({"status": status} if batch.over else {})
+
+        server._state = early
+        found = table.run(texts(5))
+        lacking = [answer for answer in found.values() if answer.error]
+        assert len(lacking) == 3
+        assert all(told in str(a.error) and a.is_free for a in lacking)
+        server._state = state
+        again = table.run(texts(5))
+        assert [len(batch.requests) for batch in server.batches] == [5, 3]
+    assert all(answer.error is None for answer in again.values())
+
+
+def test_a_file_that_cannot_be_written_for_a_while_costs_no_answer(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoints, "_WAIT", 0.05)
+    monkeypatch.setattr(checkpoints, "_WAIT_TO_KEEP", 0.05)
+    other = sqlite3.connect(tmp_path / "rows.db", check_same_thread=False)
+    with BatchServer("anthropic", answer=repeating) as server, contextlib.closing(other):
+        table, download = Table(server, tmp_path), server._download
+
+        def locked(id_: str) -> Any:
+            other.execute("BEGIN IMMEDIATE")
+            server._download = download
+            return download(id_)
+
+        server._download = locked
+        found = table.run(texts(4))
+        other.rollback()
+        assert all(answer.error is None for answer in found.values())
+        assert "is not noted" in caplog.text
+        table.run(texts(4))
+        assert len(server.batches) == 1
+
+
+def test_a_file_that_cannot_be_written_sends_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_WAIT", 0.05)
+    Checkpoints(tmp_path / "rows.db").close()
+    with BatchServer("anthropic") as server:
+        table, request = Table(server, tmp_path), Batched.request
+        other = sqlite3.connect(tmp_path / "rows.db", check_same_thread=False)
+
+        def locked(self: Batched, row: Row) -> Any:
+            if not other.in_transaction:
+                other.execute("BEGIN IMMEDIATE")
+            return request(self, row)
+
+        monkeypatch.setattr(Batched, "request", locked)
+        with contextlib.closing(other):
+            found = table.run(texts(2))
+        assert server.batches == []
+    assert all("Give checkpoint= another path" in str(a.error) for a in found.values())
 
 
 # --- going on where it stopped --------------------------------------------------------------------
