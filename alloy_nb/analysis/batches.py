@@ -30,7 +30,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
+from decimal import Decimal
 
 from alloy_nb.analysis.collecting import Collector, Part, Patience
 from alloy_nb.analysis.rows import Answer, Done, Job, Row, Source
@@ -98,6 +100,18 @@ class Batched:
         wire = self._batches.wire
         self._most_rows = wire.most_requests
         self._most_bytes = min(_MOST_BYTES, wire.most_bytes) - _AROUND
+
+    @property
+    def share(self) -> Decimal:
+        """What a row costs here, as a share of its price outside of a batch."""
+        return self._batches.wire.share
+
+    @property
+    def submitted(self) -> Collection[str]:
+        """The keys of the rows that are in a batch already, for which it would wait."""
+        batches, label_of = self._submitted.open()
+        waits = self._collector.is_to_be_collected
+        return {key for key, label in label_of.items() if waits(batches[label])}
 
     @property
     def waiting(self) -> str:

@@ -827,6 +827,16 @@ def test_a_plan_of_a_batch_has_the_price_of_a_batch(tmp_path, priced):
     assert (batch.most, batch.likely) == (live.most / 2, live.likely / 2)
 
 
+def test_a_plan_counts_no_money_for_rows_that_are_in_a_batch_already(tmp_path, priced):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        interrupted(Table(server, tmp_path), server, texts(3))
+        how = {"checkpoint": tmp_path / "rows.db", "dry_run": True, "mode": "batch"}
+        plan = al.map(texts(4), "{value}", provider=MAKE["anthropic"](server.url), **how)
+        one = al.map(texts(4)[3:], "{value}", provider=MAKE["anthropic"](server.url), **how)
+    assert plan.text.startswith("4 rows (3 in a batch already): 1 requests")
+    assert (plan.asked, plan.most) == (1, one.most)
+
+
 def test_nothing_is_submitted_that_could_cost_more_than_is_left(tmp_path, priced):
     with BatchServer("anthropic", answer=repeating) as server:
         table = Table(server, tmp_path, settings={"max_output_tokens": 100})
