@@ -10,9 +10,12 @@ sending and noting the vendor's id, there is a window in which the batch may exi
 is looked for in the vendor's list: by our label at OpenAI, which keeps it; at Anthropic by its size
 and then by the ids of its requests, which can be read only when it has ended. A candidate that is
 still running is waited for. Only when there is none, and the vendor has had the time to take one
-in, are the rows submitted again. What none of this covers is another process that asks the same
-rows at the same moment, a file of checkpoints that is thrown away, and a power cut that takes the
-note with it.
+in, are the rows submitted again. Another process that asks the same rows with the same file waits
+for the same batch. What none of this covers is a file of checkpoints that is thrown away, and a
+power cut that takes the note with it.
+
+What ``fresh=True`` asks anew is collected by the same call again, too. What it does not wait for
+are batches of calls without it: their rows are asked, and paid, anew.
 
 Money: what each row may cost at most is set aside before it is submitted, at the batch's price.
 Rows for which there is no room wait until a batch has been settled, so that a low limit makes many
@@ -27,7 +30,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from collections.abc import Collection
 from dataclasses import replace
+from decimal import Decimal
 
 from alloy_nb.analysis.collecting import Collector, Part, Patience
 from alloy_nb.analysis.rows import Answer, Done, Job, Row, Source
@@ -55,7 +60,7 @@ class Batched:
         job: What is the same for all rows.
         budget: What may be spent, or ``None``.
         file: The checkpoints, where it is noted what was submitted.
-        fresh: Whether rows that are in a batch already are asked anew, and paid again.
+        fresh: Whether rows that are in a batch without it are asked anew, and paid again.
         patience: How long it waits; else `PATIENCE`.
 
     Raises:
@@ -88,12 +93,25 @@ class Batched:
             budget=budget,
             unknown_price=agent.unknown_price,
             patience=patience or PATIENCE,
+            fresh=fresh,
         )
         self._system = agent.instructions
         self._options = _options(job, agent.options, is_limited=budget is not None)
         wire = self._batches.wire
         self._most_rows = wire.most_requests
         self._most_bytes = min(_MOST_BYTES, wire.most_bytes) - _AROUND
+
+    @property
+    def share(self) -> Decimal:
+        """What a row costs here, as a share of its price outside of a batch."""
+        return self._batches.wire.share
+
+    @property
+    def submitted(self) -> Collection[str]:
+        """The keys of the rows that are in a batch already, for which it would wait."""
+        batches, label_of = self._submitted.open()
+        waits = self._collector.is_to_be_collected
+        return {key for key, label in label_of.items() if waits(batches[label])}
 
     @property
     def waiting(self) -> str:
@@ -115,9 +133,14 @@ class Batched:
         """What goes on at the vendor after an interrupt, for the person; empty where nothing."""
         if not self.in_flight:
             return ""
+        also = (
+            "with fresh=True, what is answered by then is asked anew"
+            if self._fresh
+            else "nothing is asked twice"
+        )
         return (
             f"{self.in_flight:,} rows go on in batches at {self._job.provider.name}. Run the same "
-            "again to collect them: nothing is asked twice."
+            f"again to collect them: {also}."
         )
 
     async def ask(self, rows: Source, done: Done) -> None:
@@ -237,7 +260,7 @@ class _Asking:
         label = self._label_of.get(row.key)
         if label is None:
             return False
-        if self._asker._fresh:
+        if not self._collector.is_to_be_collected(self._open[label]):
             self._asker._submitted.drop(label, [row.key])
             del self._label_of[row.key]
             return False
@@ -270,11 +293,24 @@ class _Asking:
 
     async def _send(self, part: Part, lines: list[bytes]) -> None:
         try:
-            await self._collector.make(part, lines)
+            is_made = await self._collector.make(part, lines)
         except AlloyError as error:
             self._collector.fail(part, error, self._done, cost=Cost())
             return
-        self._begin(part)
+        if is_made:
+            self._begin(part)
+        else:
+            self._elsewhere(part)
+
+    def _elsewhere(self, part: Part) -> None:
+        """Look anew where rows are that another process has asked meanwhile."""
+        answers = self._collector.answered(part)
+        self._open, self._label_of = self._asker._submitted.open()
+        for key, row in part.rows.items():
+            if key in answers:
+                self._done(row, answers[key])
+            else:
+                self._again.append(row)
 
     def _collect_adopted(self) -> None:
         for part in self._adopted.values():

@@ -15,7 +15,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -136,12 +136,21 @@ class Checkpoints:
         except sqlite3.Error as error:
             raise _unusable(self.path, error) from None
 
-    def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
-        """Run all statements, or none."""
+    def write(self, *statements: tuple[str, Sequence[Any] | Mapping[str, Any]]) -> None:
+        """Run all statements, or none.
+
+        Raises:
+            ConfigError: The file cannot be written.
+        """
         self._be_patient(_WAIT)
-        with self._lock, self._connection:
-            for sql, values in statements:
-                self._connection.execute(sql, values)
+        try:
+            with self._lock, self._connection:
+                for sql, values in statements:
+                    self._connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise _unusable(self.path, error) from None
+        finally:
+            self._be_patient(0 if self.unsaved else _WAIT_TO_KEEP)
 
     def average(self, job: str) -> tuple[float, int] | None:
         """Return the average tokens of a job's answers, and of how many, where there are any."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
 from typing import TypeVar
 
 from alloy_nb.analysis.rows import Answer, Done, Job, Row, outcome
@@ -31,7 +33,7 @@ from alloy_nb.errors import (
 from alloy_nb.events import ModelEvent
 from alloy_nb.messages import StopReason
 from alloy_nb.providers.base import ModelRequest, Provider
-from alloy_nb.providers.batches import Batches, BatchState, Outcome
+from alloy_nb.providers.batches import Batches, BatchState, Outcome, canceled, expired
 from alloy_nb.providers.fold import Reply
 from alloy_nb.usage import Cost, Usage
 
@@ -80,6 +82,10 @@ class Part:
     done: int = 0
 
 
+class _Taken(Exception):
+    """Another process asks some of the rows, or has the answers already."""
+
+
 class Collector:
     """Makes batches and brings in what came of them.
 
@@ -90,6 +96,7 @@ class Collector:
         budget: What may be spent, or ``None``.
         unknown_price: What to do under a limit where the price is unknown.
         patience: How long to wait.
+        fresh: Whether what was answered before is asked anew.
     """
 
     def __init__(
@@ -101,6 +108,7 @@ class Collector:
         budget: Budget | None,
         unknown_price: UnknownPrice,
         patience: Patience,
+        fresh: bool = False,
     ) -> None:
         self._job = job
         self._batches = batches
@@ -109,6 +117,8 @@ class Collector:
         self._spending = Spending(budget, unknown_price)
         self._priced = _Priced(batches.provider, batches.wire.share)
         self._patience = patience
+        self._fresh = fresh
+        self._began = now()
         self.running: list[Part] = []
 
     # --- money --------------------------------------------------------------------------------
@@ -140,8 +150,11 @@ class Collector:
 
     # --- making -------------------------------------------------------------------------------
 
-    async def make(self, part: Part, lines: Sequence[bytes]) -> None:
+    async def make(self, part: Part, lines: Sequence[bytes]) -> bool:
         """Make a batch of these lines.
+
+        Returns:
+            Whether it was, or may have been; not where another process asks some of its rows.
 
         Raises:
             AlloyError: It was refused, and there is none.
@@ -152,6 +165,10 @@ class Collector:
         self.running.append(part)  # from here on it may be there, whatever happens
         try:
             state = await self._tried(lambda: self._create(part, lines, uploaded, taking))
+        except _Taken:
+            self.running.remove(part)
+            self._settle_rest(part, Cost())
+            return False
         except _UNCLEAR as error:
             log.warning("Whether a batch was made is looked up: %s", error)
         except AlloyError:
@@ -160,13 +177,24 @@ class Collector:
             raise
         else:
             self._note(part, state)
+        return True
+
+    def answered(self, part: Part) -> dict[str, Answer]:
+        """Return the answers to rows that another process asked meanwhile."""
+        return self._submitted.answered(part.rows, since=self._began)
+
+    def is_to_be_collected(self, batch: Batch) -> bool:
+        """Return whether the rows of a batch wait for it, also where all is asked anew."""
+        return not self._fresh or batch.is_fresh or batch.made >= self._began
 
     async def _create(
         self, part: Part, lines: Sequence[bytes], uploaded: str | None, taking: float
     ) -> BatchState:
         moment, most = now(), sum(part.held.values(), Decimal(0))
-        part.batch = Batch(part.label, None, moment, moment + taking, len(lines), most)
-        self._submitted.intend(part.batch, part.rows)
+        about = (moment, moment + taking, len(lines), most)
+        part.batch = Batch(part.label, None, *about, is_fresh=self._fresh)
+        if not self._submitted.intend(part.batch, part.rows, since=self._began):
+            raise _Taken
         return await self._batches.create(lines, part.label, uploaded)
 
     async def _tried(
@@ -201,7 +229,7 @@ class Collector:
             self.running.append(part)
         try:
             if part.batch.id is None:
-                found = await self._found(part.batch)
+                found = await self._found(part.label)
                 if found is None:
                     return self._released(part)
                 self._note(part, found)
@@ -214,36 +242,55 @@ class Collector:
         return []
 
     def _explained(self, error: AlloyError, part: Part) -> AlloyError:
-        if not isinstance(error, ProviderError) or error.status != _NOT_FOUND:
-            return error
+        if isinstance(error, StreamTruncated):
+            self._submitted.lapse(part.label)
+        if isinstance(error, StreamTruncated) or not isinstance(error, ProviderError):
+            return error  # it says itself what to do
         name = self._batches.provider.name
+        if error.status != _NOT_FOUND:
+            text = f"{error} Its batch is kept: run it again to collect it; nothing is paid twice."
+            return type(error)(text, provider=name, model=error.model, status=error.status)
+        self._submitted.lapse(part.label)
         return ProviderError(
             f"{name} does not know the batch {part.batch.id}, any more or with this key. Use the "
-            "key that made it, or ask its rows anew, and pay again, with fresh=True.",
+            "key that made it, or ask these rows anew, and pay again: them alone, with fresh=True.",
             provider=name,
             model=self._batches.provider.model,
             status=_NOT_FOUND,
         )
 
     def _released(self, part: Part) -> list[Row]:
-        self._submitted.forget(part.label)
         self._settle_rest(part, Cost())
         self.running.remove(part)
         return list(part.rows.values())
 
-    async def _found(self, batch: Batch) -> BatchState | None:
-        """Look for a batch in the vendor's list until it is there, or sure not to be."""
+    async def _found(self, label: str) -> BatchState | None:
+        """Look for a batch in the vendor's list until it is there, or sure not to be.
+
+        Whoever made it may be another process that is still at it, and know more by now.
+        """
         wait = self._patience.first
-        while True:
+        while (batch := self._submitted.note(label)) is not None:
+            if batch.id is not None:
+                return await self._looked(partial(self._batches.state, batch.id))
             is_late = now() >= batch.due  # before the look: what was sent is in the list by then
-            candidates = [state async for state in self._candidates(batch)]
-            for state in candidates:
-                if await self._is_it(state, batch):
-                    return state
-            if is_late and all(state.is_over for state in candidates):
+            found, candidates = await self._looked(partial(self._searched, batch))
+            if found is not None:
+                return found
+            is_absent = is_late and all(state.is_over for state in candidates)
+            if is_absent and self._submitted.release(batch):
                 return None
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, self._patience.longest)
+        return None
+
+    async def _searched(self, batch: Batch) -> tuple[BatchState | None, list[BatchState]]:
+        """Look for a batch once; return it, or else what it could be."""
+        candidates = [state async for state in self._candidates(batch)]
+        for state in candidates:
+            if await self._is_it(state, batch):
+                return state, candidates
+        return None, candidates
 
     async def _candidates(self, batch: Batch) -> AsyncGenerator[BatchState, None]:
         """Yield the batches that may be this one; of some vendors, those of the same size."""
@@ -263,41 +310,69 @@ class Collector:
 
     async def _over(self, part: Part) -> BatchState:
         """Wait for the end of a batch."""
-        wait, failures = self._patience.first, 0
+        wait = self._patience.first
         while True:
-            try:
-                state = await self._batches.state(str(part.batch.id))
-            except ProviderError as error:
-                failures += 1
-                if not _may_pass(error) or failures >= _LOOKS:
-                    raise
-            else:
-                failures, part.done = 0, state.done
-                if state.is_over:
-                    return state
+            state = await self._looked(partial(self._batches.state, str(part.batch.id)))
+            part.done = state.done
+            if state.is_over:
+                return state
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, self._patience.longest)
+
+    async def _looked(self, look: Callable[[], Awaitable[T]]) -> T:
+        """Look again while the vendor does not answer: what is there stays there meanwhile."""
+        for failures in itertools.count(1):
+            try:
+                return await look()
+            except ProviderError as error:
+                if not _may_pass(error) or failures >= _LOOKS:
+                    raise
+            await asyncio.sleep(self._pause(failures))
+        raise AssertionError  # there is no end of numbers
+
+    def _pause(self, number: int) -> float:
+        return min(self._patience.first * 1.5 ** (number - 1), self._patience.longest)
 
     async def _hand_on(self, part: Part, state: BatchState, done: Done) -> None:
         if state.failure is not None:
             self._submitted.forget(part.label)
             error = self._batches.provider.stream_error(state.failure)
-            return self.fail(part, error, done, cost=Cost())
-        missing: AlloyError = ServerFault(
-            "The results of the batch lack this row. Run it again to fetch it; with fresh=True it "
-            "is asked, and paid, anew."
-        )
-        for attempt in range(_DOWNLOADS):
+            self.fail(part, error, done, cost=Cost())
+            return
+        lacking, failures = 0, 0
+        while part.rows:
+            left = len(part.rows)
             try:
                 await self._read(part, state, done)
             except ProviderError as error:
-                if not _may_pass(error):
+                failures = 1 if len(part.rows) < left else failures + 1
+                most = _DOWNLOADS if isinstance(error, StreamTruncated) else _LOOKS
+                if not _may_pass(error) or failures >= most:
                     raise
-                missing = error
-            if not part.rows:
-                return self._settle_rest(part, Cost())
-            await asyncio.sleep(self._patience.first * 2**attempt)
-        return self.fail(part, missing, done)
+            else:
+                lacking += 1
+                if lacking >= _DOWNLOADS:
+                    break
+            if part.rows:
+                await asyncio.sleep(self._pause(failures + lacking))
+        self._lack(part, state, done)
+
+    def _lack(self, part: Part, state: BatchState, done: Done) -> None:
+        """Let the rows fail that the results do not have, and settle the rest."""
+        keys, provider = list(part.rows), self._batches.provider
+        if not keys:
+            self._settle_rest(part, Cost())
+        elif state.ended_early:  # what was not answered by then is not paid
+            reason = expired if state.ended_early == "expired" else canceled
+            self.fail(part, reason(provider), done, cost=Cost())
+            self._submitted.drop(part.label, keys)
+        else:
+            self._submitted.lapse(part.label)
+            text = (
+                "The results of the batch lack this row. Run it again to fetch it; or ask, and "
+                "pay, it anew: it alone, with fresh=True."
+            )
+            self.fail(part, ServerFault(text), done)
 
     async def _read(self, part: Part, state: BatchState, done: Done) -> None:
         """Hand on what came of each row; one that failed may be asked again from then on."""

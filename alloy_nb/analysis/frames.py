@@ -78,7 +78,8 @@ def read(data: Any) -> Table:
     Raises:
         ConfigError: It is none.
     """
-    if isinstance(data, (str, bytes, Mapping)) or not _is_many(data):
+    is_grouped = type(data).__name__.endswith("GroupBy")  # which is many tables
+    if isinstance(data, (str, bytes, Mapping)) or is_grouped or not _is_many(data):
         raise ConfigError(
             f"data must be a DataFrame, a Series, a list or an iterator of rows, not {shown(data)}."
         )

@@ -16,7 +16,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from inspect import isroutine, signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from alloy_nb.analysis import checkpoints as kept_answers
 from alloy_nb.analysis import frames
@@ -38,8 +38,10 @@ from alloy_nb.errors import ConfigError
 from alloy_nb.messages import user
 from alloy_nb.providers import default_provider
 from alloy_nb.providers.base import ModelRequest, Provider
-from alloy_nb.providers.batches import batches_of
 from alloy_nb.providers.vendor import VendorProvider
+
+if TYPE_CHECKING:
+    from alloy_nb.analysis.batches import Batched
 
 __all__ = ["amap", "map"]
 
@@ -212,13 +214,15 @@ def _prepared(
     store = kept_answers.at(checkpoint)
     if dry_run:
         with contextlib.closing(store) if store is not None else contextlib.nullcontext():
+            batched = _batched(job, budget, store, fresh=fresh) if mode == "batch" else None
             return plan(
                 table,
                 template,
                 job,
                 checkpoints=None if fresh else store,
                 limit=count,
-                share=batches_of(job.provider).wire.share if mode == "batch" else Decimal(1),
+                share=Decimal(1) if batched is None else batched.share,
+                submitted=() if batched is None else batched.submitted,
             )
     pace = Pace(most, start=START if concurrency is None else None)
     try:
@@ -255,9 +259,7 @@ def _check_names(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"Unknown setting {name!r}. Did you mean {near[0]}?")
 
 
-def _batched(
-    job: Job, budget: Budget | None, store: Checkpoints | None, *, fresh: bool
-) -> Executor:
+def _batched(job: Job, budget: Budget | None, store: Checkpoints | None, *, fresh: bool) -> Batched:
     from alloy_nb.analysis.batches import Batched
 
     if store is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -45,6 +45,7 @@ class Plan:
         longest: Tokens that an answer may have.
         known_from: Of how many answers before the estimate was made; 0 is a guess.
         failing: Rows for which the prompt could not be made.
+        submitted: Rows that are in a vendor's batch since an earlier call; they are collected.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Plan:
     longest: int
     known_from: int = 0
     failing: int = 0
+    submitted: int = 0
 
     @property
     def text(self) -> str:
@@ -67,6 +69,7 @@ class Plan:
         skipped = (
             (self.repeated, "the same as another"),
             (self.kept, "answered before"),
+            (self.submitted, "in a batch already"),
             (self.empty, "empty"),
             (self.failing, "without a prompt"),
         )
@@ -96,6 +99,7 @@ class _Counts:
     failing: int = 0
     repeated: int = 0
     kept: int = 0
+    submitted: int = 0
     asked: int = 0
     likely: int = 0
     most: int = 0
@@ -109,8 +113,11 @@ def plan(
     checkpoints: Checkpoints | None,
     limit: int | None = None,
     share: Decimal = Decimal(1),
+    submitted: Collection[str] = (),
 ) -> Plan:
     """Read the whole table once, and say what a map of it would do, at a `share` of the price.
+
+    `submitted` are the keys of rows that are in a vendor's batch already.
 
     Raises:
         ConfigError: The table can be read but once.
@@ -121,7 +128,8 @@ def plan(
             "list, or leave dry_run out."
         )
     agent = job.agent()
-    counts = _counted(islice(table.rows(), limit), template, job, checkpoints)
+    rows = islice(table.rows(), limit)
+    counts = _counted(rows, template, job, checkpoints=checkpoints, submitted=submitted)
     known = None if checkpoints is None else checkpoints.average(job.fingerprint)
     sent = counts.likely + counts.asked * _fixed(agent, job)
     each = _guess(job) if known is None else known[0]
@@ -141,6 +149,7 @@ def plan(
         longest=longest,
         known_from=0 if known is None else known[1],
         failing=counts.failing,
+        submitted=counts.submitted,
     )
 
 
@@ -148,7 +157,9 @@ def _counted(
     rows: Iterator[Sequence[Any]],
     template: Template,
     job: Job,
+    *,
     checkpoints: Checkpoints | None,
+    submitted: Collection[str],
 ) -> _Counts:
     counts, seen = _Counts(), set[str]()
     while some := list(islice(rows, _AT_ONCE)):
@@ -173,7 +184,11 @@ def _counted(
         kept = {key for key, answer in found.items() if job.takes(answer.text)}
         counts.kept += len(kept)
         for key, prompt in fresh.items():
-            if key not in kept:
+            if key in kept:
+                continue
+            if key in submitted:
+                counts.submitted += 1
+            else:
                 _measure(prompt, counts)
     return counts
 

@@ -96,7 +96,7 @@ class Desk:
         self.panels: Any = None
         """The chat panels, once one was opened; see `panel.panels`."""
         self.mapped: list[Any] = []
-        """What was paid for tables: an entry of the ledger for each."""
+        """What was paid for tables and agents of teams: an entry of the ledger for each."""
         self.said: list[str] = []
         """What the next cell says first."""
         self.events: dict[str, Sequence[Event]] = {}

@@ -38,6 +38,8 @@ class Command:
     """The keys of the flags that mean something to it; others are refused, not ignored."""
     tail: bool = False
     """Whether what stands after its words is a prompt, character for character."""
+    expression: bool = False
+    """Whether its words are Python, with spaces in brackets: ``df[df.stars > 3]``."""
 
 
 FLAGS: Sequence[Flag] = (
@@ -191,6 +193,7 @@ COMMANDS: Sequence[Command] = (
             *("dry_run", "think", "set", "system", "data", "session"),
         ),
         tail=True,
+        expression=True,
     ),
     Command("code", "[K]", "list the last answer's code, or put the K-th into a cell", 1, _ONE),
     Command(

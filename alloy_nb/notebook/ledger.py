@@ -10,13 +10,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from alloy_nb.engine.run import Result
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.errors import ConfigError
 from alloy_nb.markup.alongside import beginning
 from alloy_nb.notebook.drawing.status import dollars
 from alloy_nb.usage import Cost, Usage
 
-__all__ = ["Entry", "entries", "frame", "rows"]
+__all__ = ["Entry", "entries", "frame", "of_result", "rows"]
 
 _LINE = 60
 
@@ -112,15 +113,19 @@ def _of(session: Session) -> list[Entry]:
             for number, node in enumerate(session.journal.tree(), 1)
         ]
     return [
-        Entry(
-            session=session.name,
-            turn=number,
-            asked=beginning(result.messages[0].text if result.messages else "", _LINE),
-            model=next((m.origin.model for m in reversed(result.messages) if m.origin), ""),
-            status=result.status.value,
-            usage=result.usage,
-            cost=result.cost,
-            seconds=round(result.seconds, 3),
-        )
-        for number, result in enumerate(session.results, 1)
+        of_result(session.name, number, result) for number, result in enumerate(session.results, 1)
     ]
+
+
+def of_result(session: str, number: int, result: Result) -> Entry:
+    """Return the entry of a turn, by what came of it."""
+    return Entry(
+        session=session,
+        turn=number,
+        asked=beginning(result.messages[0].text if result.messages else "", _LINE),
+        model=next((m.origin.model for m in reversed(result.messages) if m.origin), ""),
+        status=result.status.value,
+        usage=result.usage,
+        cost=result.cost,
+        seconds=round(result.seconds, 3),
+    )

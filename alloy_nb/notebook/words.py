@@ -94,13 +94,33 @@ def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
         word = _WORD.match(left)
         if word is None:
             return _checked_command(command, tuple(words), flags)
-        words.append(word["quoted"] if word["quote"] else word[0])
-        left = left[_skip(left, word.end()) :]
+        end = word.end()
+        if command.expression and not word["quote"]:
+            end = _expression_end(left, at_least=end)
+        words.append(word["quoted"] if word["quote"] else left[:end])
+        left = left[_skip(left, end) :]
     takes = command.arguments or "nothing"
     raise UsageError(
         f"%alloy {command.name} takes {takes} after it. To ask the model this, write: "
         f"%alloy -- {command.name} {rest.strip()}"
     )
+
+
+def _expression_end(text: str, *, at_least: int) -> int:
+    """Return where an expression ends: a space in brackets or quotes is a part of it."""
+    depth, quote = 0, ""
+    for at, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif character.isspace() and depth <= 0:
+            return at
+    return len(text) if depth <= 0 and not quote else at_least
 
 
 def _checked_command(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,6 +23,7 @@ from pydantic import BaseModel
 
 import alloy_nb as al
 from alloy_nb.analysis import batches as module
+from alloy_nb.analysis import checkpoints, collecting
 from alloy_nb.analysis.batches import Batched, Patience
 from alloy_nb.analysis.checkpoints import Checkpoints
 from alloy_nb.analysis.rows import Answer, Job, Row
@@ -31,7 +35,8 @@ from alloy_nb.providers import Anthropic, OpenAI, OpenAICompat, catalog
 from alloy_nb.usage import Usage
 from tests.providers.test_batches import words_of
 from tests.servers.batches import BatchServer, Refused
-from tests.servers.sse import json_answer
+from tests.servers.sse import RESET, json_answer
+from tests.servers.sse import Answer as Sent
 from tests.servers.wire import Call, Reply, Say
 
 KEY = "k-12345678"
@@ -315,6 +320,121 @@ def test_results_that_stay_cut_are_fetched_by_the_next_call(tmp_path):
     assert all(answer.error is None for answer in again.values())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_results_that_cannot_be_fetched_for_a_while_are_fetched_then(kind, tmp_path):
+    with BatchServer(kind, answer=repeating) as server:
+        table, download, asked = Table(server, tmp_path), server._download, itertools.count(1)
+        faults = [json_answer({"error": {"message": "x"}}, status=s) for s in (500, 429, 503)]
+        faults += [Sent([RESET], raw=True)] * 3
+
+        def late(id_: str) -> Any:
+            return faults.pop() if faults else (next(asked), download(id_))[1]
+
+        server._download = late
+        found = table.run(texts(5))
+        assert next(asked) == 2
+    assert table.calls == [1] * 5
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_vendor_that_does_not_answer_for_long_is_no_loss_and_the_rows_say_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(collecting, "_LOOKS", 2)
+    with BatchServer("responses", answer=repeating) as server:
+        table, download = Table(server, tmp_path), server._download
+        server._download = lambda id_: json_answer({"error": {"message": "oops"}}, status=500)
+        found = table.run(texts(3))
+        assert all(
+            str(a.error).endswith(
+                "oops. Its batch is kept: run it again to collect it; nothing is paid twice."
+            )
+            for a in found.values()
+        )
+        server._download = download
+        again = table.run(texts(3))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in again.values())
+
+
+def test_a_list_that_cannot_be_read_for_a_while_does_not_let_the_rows_fail(tmp_path):
+    with BatchServer("anthropic", answer=repeating) as server:
+        table, listed, faults = Table(server, tmp_path), server._list, [500] * 4
+        server.silent_creates = 1
+
+        def list_(query: dict[str, str]) -> Any:
+            server.finish()
+            fault = {"error": {"message": "x"}}
+            return json_answer(fault, status=faults.pop()) if faults else listed(query)
+
+        server._list = list_
+        found = table.run(texts(3))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in found.values())
+
+
+@pytest.mark.parametrize(("status", "told"), [("cancelled", "canceled"), ("expired", "ended")])
+def test_rows_that_a_batch_which_ended_early_does_not_name_are_free_and_asked_again(
+    status, told, tmp_path
+):
+    with BatchServer("responses", answer=repeating) as server:
+        table, state = Table(server, tmp_path), server._state
+
+        def early(batch: Any) -> Any:
+            del batch.results[2:]
+            return state(batch) | ({"status": status} if batch.over else {})
+
+        server._state = early
+        found = table.run(texts(5))
+        lacking = [answer for answer in found.values() if answer.error]
+        assert len(lacking) == 3
+        assert all(told in str(a.error) and a.is_free for a in lacking)
+        server._state = state
+        again = table.run(texts(5))
+        assert [len(batch.requests) for batch in server.batches] == [5, 3]
+    assert all(answer.error is None for answer in again.values())
+
+
+def test_a_file_that_cannot_be_written_for_a_while_costs_no_answer(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoints, "_WAIT", 0.05)
+    monkeypatch.setattr(checkpoints, "_WAIT_TO_KEEP", 0.05)
+    other = sqlite3.connect(tmp_path / "rows.db", check_same_thread=False)
+    with BatchServer("anthropic", answer=repeating) as server, contextlib.closing(other):
+        table, download = Table(server, tmp_path), server._download
+
+        def locked(id_: str) -> Any:
+            other.execute("BEGIN IMMEDIATE")
+            server._download = download
+            return download(id_)
+
+        server._download = locked
+        found = table.run(texts(4))
+        other.rollback()
+        assert all(answer.error is None for answer in found.values())
+        assert "is not noted" in caplog.text
+        table.run(texts(4))
+        assert len(server.batches) == 1
+
+
+def test_a_file_that_cannot_be_written_sends_nothing_and_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_WAIT", 0.05)
+    Checkpoints(tmp_path / "rows.db").close()
+    with BatchServer("anthropic") as server:
+        table, request = Table(server, tmp_path), Batched.request
+        other = sqlite3.connect(tmp_path / "rows.db", check_same_thread=False)
+
+        def locked(self: Batched, row: Row) -> Any:
+            if not other.in_transaction:
+                other.execute("BEGIN IMMEDIATE")
+            return request(self, row)
+
+        monkeypatch.setattr(Batched, "request", locked)
+        with contextlib.closing(other):
+            found = table.run(texts(2))
+        assert server.batches == []
+    assert all("Give checkpoint= another path" in str(a.error) for a in found.values())
+
+
 # --- going on where it stopped --------------------------------------------------------------------
 
 
@@ -393,6 +513,46 @@ def test_rows_are_asked_anew_where_that_is_wanted(tmp_path):
         server._patient = False
         table.run(texts(3), fresh=True)
         assert [len(batch.requests) for batch in server.batches] == [3, 3]
+
+
+def test_what_is_asked_anew_is_collected_by_the_same_call_after_an_interrupt(tmp_path):
+    with BatchServer("anthropic", answer=repeating) as server:
+        table = Table(server, tmp_path)
+        table.run(texts(3))
+        server._patient = True
+        told = stopped(table, texts(3), server, made=2)
+        assert told.endswith("with fresh=True, what is answered by then is asked anew.")
+        server.finish()
+        found = table.run(texts(3), fresh=True)
+        assert len(server.batches) == 2
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_fresh_batch_that_the_vendor_does_not_know_any_more_is_asked_anew_the_next_time(tmp_path):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        table = Table(server, tmp_path)
+        stopped(table, texts(3), server, made=1)
+        server.batches.clear()
+        server._patient = False
+        found = table.run(texts(3), fresh=True)
+        assert server.batches == []
+        assert all("them alone, with fresh=True" in str(answer.error) for answer in found.values())
+        again = table.run(texts(3), fresh=True)
+    assert all(answer.error is None for answer in again.values())
+
+
+def stopped(table: Table, rows: list[str], server: BatchServer, *, made: int) -> str:
+    """Submit rows anew, stop waiting, and return what is said of them."""
+
+    async def go() -> str:
+        task = asyncio.create_task(table.work(rows, fresh=True))
+        while len(server.batches) < made or not server.count("GET", server.batches[-1].id):
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return table.asker.left_running
+
+    return portal.run_sync(go())
 
 
 def test_a_batch_that_the_vendor_does_not_know_any_more_is_not_paid_again_unasked(tmp_path):
@@ -497,6 +657,82 @@ def test_a_batch_of_the_same_size_that_still_runs_is_waited_for_before_anything_
         assert len(server.batches) == 2
 
 
+# --- two processes at once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_two_processes_ask_at_once_are_submitted_once(kind, tmp_path):
+    with BatchServer(kind, answer=repeating) as server:
+        one, other = Table(server, tmp_path), Table(server, tmp_path)
+
+        async def go() -> list[dict[str, Answer]]:
+            return await asyncio.gather(one.work(texts(6)), other.work(texts(9)))
+
+        found = portal.run_sync(go())
+    assert sum(len(batch.requests) for batch in server.batches) == 9
+    for asked, answers in zip((6, 9), found, strict=True):
+        assert {text: a.text for text, a in answers.items()} == {
+            text: f"heard {text}" for text in texts(asked)
+        }
+
+
+def test_a_row_that_another_process_had_answered_meanwhile_is_not_submitted(tmp_path):
+    with BatchServer("responses", answer=repeating) as server:
+        one, other = Table(server, tmp_path), Table(server, tmp_path)
+        upload, is_answered = server._upload, threading.Event()
+
+        def late(request: Any) -> Any:
+            server._upload = upload
+            server._lock.release()  # the other one is served meanwhile
+            is_answered.wait(30)
+            server._lock.acquire()
+            return upload(request)
+
+        async def go() -> dict[str, Answer]:
+            task = asyncio.create_task(one.work(texts(4)))
+            while not server.count("POST", "files"):
+                await asyncio.sleep(0.001)
+            await other.work(texts(3))
+            is_answered.set()
+            return await task
+
+        server._upload = late
+        found = portal.run_sync(go())
+        assert [len(batch.requests) for batch in server.batches] == [3, 1]
+    assert all(answer.error is None for answer in found.values())
+
+
+def test_a_batch_that_another_process_has_just_made_is_waited_for(tmp_path):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        table = Table(server, tmp_path)
+        interrupted(table, server, texts(4))
+        noted = (server.batches[0].id,)
+        soon = str(time.time() + 0.3)
+        write(tmp_path, "UPDATE batches SET id = NULL, due = ?", (soon,))  # while it is being made
+        listed = server._list
+
+        def list_(query: dict[str, str]) -> Any:
+            server._list = listed
+            write(tmp_path, "UPDATE batches SET id = ?", noted)
+            server.finish()
+            server._patient = False
+            return json_answer({"data": [], "has_more": False})
+
+        server._list = list_
+        found = table.run(texts(4))
+        assert len(server.batches) == 1
+    assert all(answer.error is None for answer in found.values())
+
+
+def write(folder: Path, sql: str, values: tuple[str, ...] = ()) -> None:
+    """Write into the file of checkpoints, as another process does."""
+    file = Checkpoints(folder / "rows.db")
+    try:
+        file.write((sql, values))
+    finally:
+        file.close()
+
+
 # --- a process that is killed ---------------------------------------------------------------------
 
 CHILD = """
@@ -589,6 +825,16 @@ def test_a_plan_of_a_batch_has_the_price_of_a_batch(tmp_path, priced):
     live = al.map(texts(3), "{value}", **how)
     batch = al.map(texts(3), "{value}", mode="batch", **how)
     assert (batch.most, batch.likely) == (live.most / 2, live.likely / 2)
+
+
+def test_a_plan_counts_no_money_for_rows_that_are_in_a_batch_already(tmp_path, priced):
+    with BatchServer("anthropic", answer=repeating, patient=True) as server:
+        interrupted(Table(server, tmp_path), server, texts(3))
+        how = {"checkpoint": tmp_path / "rows.db", "dry_run": True, "mode": "batch"}
+        plan = al.map(texts(4), "{value}", provider=MAKE["anthropic"](server.url), **how)
+        one = al.map(texts(4)[3:], "{value}", provider=MAKE["anthropic"](server.url), **how)
+    assert plan.text.startswith("4 rows (3 in a batch already): 1 requests")
+    assert (plan.asked, plan.most) == (1, one.most)
 
 
 def test_nothing_is_submitted_that_could_cost_more_than_is_left(tmp_path, priced):

@@ -279,3 +279,10 @@ def test_columns_are_typed_and_hold_missing_values(backend):
 def test_a_number_that_is_too_big_for_its_column_is_kept_whole(backend):
     made = read(backend({"a": [1]})).build([Column("i", "int", [10**30])], 1)
     assert int(made["i"].to_list()[0]) == 10**30
+
+
+@pytest.mark.parametrize("grouped", [lambda df: df.groupby("a"), lambda df: df.groupby("a")["b"]])
+def test_groups_are_many_tables_and_no_table(grouped):
+    df = pd.DataFrame({"a": [1, 1, 2], "b": [1, 2, 3]})
+    with pytest.raises(ConfigError, match="data must be a DataFrame"):
+        read(grouped(df))

@@ -103,6 +103,25 @@ def test_only_the_first_rows_are_asked_where_there_is_a_limit(cell, shell, table
     assert len(shell.user_ns["labels"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        ("df[df.stars > 1]", ["fine", "great"]),
+        ('df.rename(columns={"review": "the text"})["the text"]', ["bad", "fine", "great"]),
+        ('df.query("stars < 3 and stars > 0")', ["bad"]),
+    ],
+)
+def test_a_table_may_be_an_expression_with_spaces(cell, shell, table, source, asked):
+    what = "{value}" if "rename" in source else "{review}"
+    ran = cell(f"%alloy map {source} --as Label -o labels {what}")
+    assert ran.ok, ran.text
+    assert prompts(table) == asked
+
+
+def test_a_bracket_that_is_not_closed_is_said_to_be_no_table(cell, table):
+    assert "df[df.stars is no table" in refused(cell("%alloy map df[df.stars > 1 The {review}?"))
+
+
 def test_a_stopped_map_says_how_far_it_came_and_goes_on_there(cell, shell, table):
     answered: list[str] = []
 
@@ -133,6 +152,20 @@ def test_a_stopped_map_says_how_far_it_came_and_goes_on_there(cell, shell, table
         "2 answered before" in cell("%alloy map df --as Label -o labels The mood of {review}?").text
     )
     assert len(model.requests) == 4
+
+
+def test_a_map_that_asks_anew_and_is_stopped_says_how_to_keep_what_it_has(cell, shell, table):
+    asked = threading.Event()
+    model = Scripted(otherwise=lambda request: (asked.set(), [HANG])[1])
+    magics(shell).session().set_model(model)
+
+    def stop() -> None:
+        asked.wait(30)
+        _thread.interrupt_main()
+
+    threading.Thread(target=stop, daemon=True).start()
+    ran = cell("%alloy map df --fresh --as Label -o labels The mood of {review}?")
+    assert "Run the cell again without --fresh and it goes on" in ran.text
 
 
 def test_a_row_that_fails_has_its_error_and_the_rest_is_done(cell, shell, table):

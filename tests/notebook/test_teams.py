@@ -121,6 +121,19 @@ def test_an_agent_goes_by_the_dial_of_its_turn(cell, crew, model, shell):
     assert "not sent: --data schema" in sent
 
 
+def test_what_an_agent_was_paid_that_was_asked_by_its_name_stands_in_the_cost_once(
+    cell, crew, model, shell
+):
+    cell("%%alloy\n@critic one")
+    cell("%%alloy\n@critic two")
+    model_ = scripted(shell, calls(("ask_critic", {"task": "three"})), says("done"))
+    cell("%%alloy --team crew\nthree")
+    assert len(model_.requests) == 2
+    told = cell("%alloy cost").text
+    rows = [line.split()[:3] for line in told.splitlines() if line.startswith("critic")]
+    assert rows == [["critic", "1", "one"], ["critic", "2", "two"]]
+
+
 # --- the whole team -------------------------------------------------------------------------------
 
 

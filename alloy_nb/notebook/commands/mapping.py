@@ -38,6 +38,7 @@ from alloy_nb.providers.base import Provider
 __all__ = ["commands"]
 
 _GO_ON = "Run the cell again and it goes on where it stopped."
+_ANEW = "Run the cell again without --fresh and it goes on; with it, all is asked and paid anew."
 _FORM = "%alloy map TABLE [--as TYPE] [-o NAME] PROMPT, with columns in braces: {review}"
 
 
@@ -91,7 +92,7 @@ class _MapWords:
         try:
             return mapping.map(table, prompt, on_progress=tell, **settings)
         except KeyboardInterrupt:
-            _stopped(bar, last, is_kept=bool(settings["checkpoint"]))
+            _stopped(bar, last, is_kept=settings["checkpoint"], is_anew=settings["fresh"])
             raise Interrupted("stopped") from None
         finally:
             if last and last[0].asked:
@@ -100,7 +101,7 @@ class _MapWords:
     def _entry(self, prompt: Any, model: Provider, progress: Progress) -> Entry:
         return Entry(
             session="map",
-            turn=len(self._desk.mapped) + 1,
+            turn=1 + sum(entry.session == "map" for entry in self._desk.mapped),
             asked=one_line(prompt if isinstance(prompt, str) else "a function", 60),
             model=model.model,
             status="completed" if progress.finished else "cancelled",
@@ -161,9 +162,10 @@ class _MapWords:
         )
 
 
-def _stopped(bar: Bar, last: list[Progress], *, is_kept: bool) -> None:
+def _stopped(bar: Bar, last: list[Progress], *, is_kept: bool, is_anew: bool) -> None:
     told = last[0].text if last else "Nothing was asked yet."
-    go_on = _GO_ON if is_kept else "Nothing is kept: %config Alloy.journal is off."
+    go_on = _ANEW if is_anew else _GO_ON
+    go_on = go_on if is_kept else "Nothing is kept: %config Alloy.journal is off."
     bar.show(f"■ Stopped. {told} {go_on}", last=True)
 
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -35,6 +35,7 @@ from alloy_nb.notebook.inputs import fresh
 from alloy_nb.notebook.inputs.dial import KEY, Dial
 from alloy_nb.notebook.inputs.fingerprint import fingerprint
 from alloy_nb.notebook.inputs.references import Resolved
+from alloy_nb.notebook.ledger import of_result
 from alloy_nb.notebook.turns.cell import run_cell
 from alloy_nb.notebook.turns.teams import addressed, with_tools
 from alloy_nb.notebook.turns.turn_settings import settings_of
@@ -191,6 +192,7 @@ def asked(desk: Desk, asking: Asking) -> Result:
     finally:
         desk.drawing = None
         desk.events[session.id] = transcript.events
+        _count(desk, session, session.results[before:])
     knows(desk, session, result)
     _keep(desk, [result], asking.output, transcript)
     result = came_to(asking, result)
@@ -201,6 +203,13 @@ def asked(desk: Desk, asking: Asking) -> Result:
     show_value(desk, asking, result)
     desk.inputs.remember(session, asking.prompt, result)
     return result
+
+
+def _count(desk: Desk, session: Session, results: Sequence[Result]) -> None:
+    """Note what an agent of a team was paid that the person asked by its name."""
+    if session in desk.adopted:
+        first = 1 + sum(entry.session == session.name for entry in desk.mapped)
+        desk.mapped += [of_result(session.name, n, one) for n, one in enumerate(results, first)]
 
 
 def came_to(asking: Asking, result: Result) -> Result:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from alloy_nb.errors import ProviderError, ServerFault, TimedOut
 from alloy_nb.providers.fold import Reply
@@ -65,6 +65,8 @@ class BatchState:
         results: The paths of what came of it.
         label: What we called it, where the vendor keeps that.
         failure: Why it was refused as a whole, as the vendor's own error, or ``None``.
+        ended_early: Whether it ended before all was answered; then what its results do not have
+            was not asked.
     """
 
     id: str
@@ -75,6 +77,7 @@ class BatchState:
     results: tuple[str, ...] = ()
     label: str | None = None
     failure: Mapping[str, Any] | None = None
+    ended_early: Literal["", "expired", "canceled"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 Source: the types of the official SDK, openai 3.52 (``openai.types.batch``, ``resources.files``),
 and https://platform.openai.com/docs/guides/batch, read 2026-11-21: a file of lines is uploaded with
 the purpose ``batch``, then a batch is made of it; 50,000 requests or 200 MB; a day; half the price;
-charged is what was completed, also in a batch that expired or was cancelled. What was answered is
+charged is what was completed, also in a batch that expired or was cancelled, of which the files
+need not name the rest. What was answered is
 in one file and what failed in another, each in any order; a line has ``response`` with the status,
 or ``error`` with ``batch_expired``. Names of ours go into ``metadata``.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from alloy_nb.errors import ProviderError
 from alloy_nb.providers.batches.base import (
@@ -31,6 +32,10 @@ from alloy_nb.providers.wire_json import dumps
 __all__ = ["OpenAIBatches"]
 
 _OVER = frozenset({"failed", "completed", "expired", "cancelled"})
+_EARLY: dict[str, Literal["expired", "canceled"]] = {
+    "expired": "expired",
+    "cancelled": "canceled",
+}
 _LABEL = "alloy"
 
 
@@ -105,6 +110,7 @@ class OpenAIBatches:
             results=tuple(paths) if status in _OVER else (),
             label=string(mapping(data.get("metadata")).get(_LABEL)) or None,
             failure=_failure(data) if status == "failed" else None,
+            ended_early=_EARLY.get(status, ""),
         )
 
     def result(self, data: Mapping[str, Any], provider: VendorProvider) -> Result:
