@@ -1227,6 +1227,46 @@ def test_every_control_is_reached_by_tab_and_shows_where_one_is(open_panel):
     }  # fmt: skip
 
 
+CHIPS = [{"id": "a1", "label": "@df", "tokens": 3}, {"id": "a2", "label": "@x", "tokens": 3}]
+QUEUE = [{"id": "q1", "text": "one"}, {"id": "q2", "text": "two"}]
+
+
+def test_who_removes_an_attachment_with_the_keyboard_stays_in_the_panel(panel):
+    panel.deliver({"kind": "chips", "chips": CHIPS})
+    panel.button("Remove @df").press("Enter")
+    panel.deliver({"kind": "chips", "chips": CHIPS[1:]})
+    expect(panel.composer).to_be_focused()
+
+
+def test_what_has_the_focus_keeps_it_where_another_attachment_comes(panel):
+    panel.deliver({"kind": "chips", "chips": CHIPS[:1]})
+    panel.button("Remove @df").focus()
+    panel.deliver({"kind": "chips", "chips": CHIPS})
+    expect(panel.button("Remove @df")).to_be_focused()
+
+
+def test_a_prompt_is_taken_back_also_where_the_head_changes_while_one_presses(panel):
+    panel.head(state="running", queue=QUEUE)
+    panel.button("Do not send").first.hover()
+    panel.page.mouse.down()
+    panel.head(state="running", queue=QUEUE, spent="$0.32")
+    panel.page.mouse.up()
+    assert panel.sent("unqueue") == [{"do": "unqueue", "id": "q1"}]
+
+
+def test_an_error_is_said_once_to_a_screen_reader_whatever_is_noticed_after_it(panel):
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    alert = panel.root.get_by_role("alert").element_handle()
+    panel.deliver({"kind": "notice", "level": "info", "text": "Copied."})
+    assert alert.evaluate("node => node.isConnected")
+
+
+def test_who_dismisses_a_notice_with_the_keyboard_stays_in_the_panel(panel):
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    panel.button("Dismiss").press("Enter")
+    expect(panel.composer).to_be_focused()
+
+
 def test_the_menu_is_worked_by_arrows_and_escape(panel):
     panel.button("More").focus()
     panel.page.keyboard.press("Enter")
@@ -1267,6 +1307,38 @@ def test_nothing_is_wider_than_the_panel(open_panel, width):
         width,
     )
     assert beyond == []
+
+
+MUCH = {
+    "an error of 100 kB": {"kind": "notice", "level": "error", "text": "E" * 100_000},
+    "the most attachments": {
+        "kind": "chips",
+        "chips": [{"id": f"a{n}", "label": f"measured-{n}-{'long' * 15}.csv"} for n in range(20)],
+    },
+}
+
+
+@pytest.mark.parametrize("message", MUCH.values(), ids=MUCH)
+@pytest.mark.parametrize("size", [(900, 760), (320, 256)])
+def test_however_much_is_noticed_or_attached_one_can_read_and_type(open_panel, message, size):
+    panel = open_panel(PAST, width=size[0], height=size[1])
+    panel.deliver(message)
+    assert_in_the_panel(panel, ".alloy-send", ".alloy-area", ".alloy-log")
+
+
+def test_however_many_prompts_wait_one_can_read_and_type(open_panel):
+    panel = open_panel(PAST)
+    queue = [{"id": f"q{n}", "text": f"prompt {n}"} for n in range(30)]
+    panel.head(state="running", queue=queue)
+    assert_in_the_panel(panel, ".alloy-stop", ".alloy-area", ".alloy-log")
+
+
+def assert_in_the_panel(panel, *parts):
+    place = panel.root.bounding_box()
+    for part in parts:
+        box = panel.root.locator(part).bounding_box()
+        assert box["height"] >= 28, part
+        assert box["y"] + box["height"] <= place["y"] + place["height"], part
 
 
 def test_a_wide_table_scrolls_in_a_narrow_panel_and_breaks_no_number(open_panel):

@@ -1,9 +1,9 @@
 // Where one types: the field, what goes along, what waits, what went wrong.
 
-/** @import {Waiting} from "./shapes.js" */
+/** @import {Chip, Notice, Waiting} from "./shapes.js" */
 /** @import {View} from "./view.js" */
 import { Completer } from "./completer.js";
-import { button, count, fit, icon, make } from "./nodes.js";
+import { Rows, button, count, fit, icon, make } from "./nodes.js";
 
 const REFERENCE = /(?<![\w./@\\])@[^\s@]*$/;
 
@@ -53,6 +53,12 @@ export class Composer {
     this.box = make("div", "alloy-box", this.chips, this.area, tools, this.files);
     this.root = make("div", "alloy-composer", this.notices, this.queue, this.completer.list);
     this.root.append(this.box);
+    const back = () => this.area.focus({ preventScroll: true });
+    this.rows = {
+      notices: new Rows(this.notices, back),
+      queue: new Rows(this.queue, back),
+      chips: new Rows(this.chips, back),
+    };
     this.area.addEventListener("keydown", (event) => this.#key(event));
     this.area.addEventListener("input", () => this.draw());
     this.area.addEventListener("paste", (event) => this.#pasted(event));
@@ -139,30 +145,38 @@ export class Composer {
   }
 
   drawChips() {
-    this.chips.replaceChildren();
-    for (const { id, label, tokens, problem } of this.store.chips) {
-      const words = tokens === null || tokens === undefined ? label : `${label} · ${count(tokens)}`;
-      const chip = make("span", "alloy-chip", make("span", "", words));
-      chip.title = problem || (tokens ? `about ${tokens} tokens` : label);
-      if (problem) {
-        chip.classList.add("alloy-bad");
-        chip.append(make("span", "alloy-chip-problem", problem));
-      }
-      const drop = () => this.store.send({ do: "detach", id });
-      chip.append(button(`Remove ${label}`, drop, { icon: "close" }));
-      this.chips.append(chip);
-    }
+    this.rows.chips.draw(this.store.chips.map((one) => [JSON.stringify(one), () => this.#chip(one)]));
     this.draw();
+  }
+
+  /** @param {Chip} one */
+  #chip({ id, label, tokens, problem }) {
+    const words = tokens === null || tokens === undefined ? label : `${label} · ${count(tokens)}`;
+    const chip = make("span", "alloy-chip", make("span", "", words));
+    chip.title = problem || (tokens ? `about ${tokens} tokens` : label);
+    if (problem) {
+      chip.classList.add("alloy-bad");
+      chip.append(make("span", "alloy-chip-problem", problem));
+    }
+    const drop = () => this.store.send({ do: "detach", id });
+    chip.append(button(`Remove ${label}`, drop, { icon: "close" }));
+    return chip;
   }
 
   drawQueue() {
     const queued = this.store.head.queue ?? [];
     const known = new Set(queued.map((one) => one.id));
-    const rows = queued.map((one) => this.#queued(one, "Queued"));
-    for (const one of this.store.held) {
-      if (!known.has(one.id)) rows.push(this.#queued(one, "Waiting for the kernel"));
-    }
-    this.queue.replaceChildren(...rows);
+    const held = this.store.held.filter(({ id }) => !known.has(id));
+    const { running } = this.store;
+    /** @type {(state: string) => (one: Waiting) => [string, () => HTMLElement]} */
+    const row = (state) => ({ id, text }) => [
+      JSON.stringify([id, text, state, running]),
+      () => this.#queued({ id, text }, state),
+    ];
+    this.rows.queue.draw([
+      ...queued.map(row("Queued")),
+      ...held.map(row("Waiting for the kernel")),
+    ]);
   }
 
   /**
@@ -185,12 +199,14 @@ export class Composer {
   }
 
   drawNotices() {
-    const shown = this.store.notices.map(({ key, level, text }) => {
-      const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
-      if (level === "error") row.setAttribute("role", "alert");
-      row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
-      return row;
-    });
-    this.notices.replaceChildren(...shown);
+    this.rows.notices.draw(this.store.notices.map((one) => [String(one.key), () => this.#notice(one)]));
+  }
+
+  /** @param {Notice} one */
+  #notice({ key, level, text }) {
+    const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
+    if (level === "error") row.setAttribute("role", "alert");
+    row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
+    return row;
   }
 }

@@ -105,6 +105,37 @@ export async function copied(text) {
 }
 
 /**
+ * The nodes of a list, which stand as long as what they show does: what is pressed, focused or was
+ * said to a screen reader is not made anew because something else came or went.
+ */
+export class Rows {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => void} bereft called where the one with the focus has gone
+   */
+  constructor(root, bereft) {
+    this.root = root;
+    this.bereft = bereft;
+    /** @type {Map<string, HTMLElement>} */
+    this.nodes = new Map();
+  }
+
+  /** @param {[string, () => HTMLElement][]} rows what each shows, as a text, and what makes it */
+  draw(rows) {
+    const before = this.nodes;
+    this.nodes = new Map(rows.map(([shown, make]) => [shown, before.get(shown) ?? make()]));
+    const now = [...this.nodes.values()];
+    const focused = this.root.contains(document.activeElement);
+    for (const node of before.values()) if (!now.includes(node)) node.remove();
+    now.forEach((node, place) => {
+      const there = this.root.children[place];
+      if (node !== there) this.root.insertBefore(node, there ?? null);
+    });
+    if (focused && !this.root.contains(document.activeElement)) this.bereft();
+  }
+}
+
+/**
  * Do something if the focus has left a node; not if the node was taken out of the page, where an
  * output is drawn anew: it gets the focus back.
  * @param {HTMLElement} node
