@@ -111,6 +111,62 @@ def test_enter_that_ends_a_composition_is_no_sending(panel):
     expect(panel.composer).to_have_value("にほ")
 
 
+COMPOSED = [{"isComposing": True}, {"keyCode": 229}]  # before a composition ends, and right after
+_PRESS = """([node, key, how]) => node.dispatchEvent(
+    new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true, ...how}))"""
+
+
+def press_in_a_composition(field, key):
+    for how in COMPOSED:
+        field.evaluate(f"(node, [key, how]) => ({_PRESS})([node, key, how])", [key, how])
+
+
+def test_enter_and_escape_of_a_composition_leave_an_edit_as_it_is(panel):
+    panel.root.locator(".alloy-prompt").first.hover()
+    panel.button("Edit and ask again").first.click()
+    field = panel.root.get_by_role("textbox", name="Edit the message")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("edit") == []
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_is_no_answer_to_a_question(panel):
+    field = ask(panel).get_by_role("textbox")
+    field.fill("だめ")
+    press_in_a_composition(field, "Enter")
+    assert panel.sent("answer") == []
+
+
+def test_escape_of_a_composition_leaves_edited_code_as_it_is(panel):
+    card = ask(panel)
+    panel.button("Edit…", within=card).click()
+    field = card.get_by_role("textbox", name="Edit the code")
+    press_in_a_composition(field, "Escape")
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_attaches_nothing_and_escape_leaves_the_field(panel):
+    panel.button("Attach a variable, a cell or its output").click()
+    field = panel.root.get_by_role("combobox", name="Attach @")
+    field.press_sequentially("d")
+    complete(panel, "df")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("attach") == []
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_looks_for_nothing_and_escape_leaves_the_search_open(panel):
+    panel.button("Search").click()
+    field = panel.root.get_by_role("searchbox")
+    field.evaluate("node => { node.value = 'にほ'; }")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("search") == []
+    expect(field).to_be_visible()
+
+
 def test_white_space_alone_is_not_sent(panel):
     panel.composer.press_sequentially("  ")
     panel.composer.press("Enter")
@@ -707,6 +763,52 @@ def test_up_in_a_draft_moves_in_the_draft(panel):
     panel.composer.fill("a draft")
     panel.composer.press("ArrowUp")
     expect(panel.composer).to_have_value("a draft")
+
+
+def test_up_brings_back_what_was_said_also_after_it_was_deleted(panel):
+    panel.composer.press("ArrowUp")
+    panel.composer.press("Control+a")
+    panel.composer.press("Delete")
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("second?")
+
+
+def test_up_goes_on_from_what_is_shown_where_a_turn_came_meanwhile(panel):
+    panel.composer.press("ArrowUp")
+    panel.deliver({"kind": "end", "turn": turn(3, "third?", "<p>three</p>")})
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("first?")
+
+
+def test_what_was_completed_is_undone(panel):
+    panel.composer.press_sequentially("why @d")
+    complete(panel, "@df")
+    panel.composer.press("Enter")
+    expect(panel.composer).to_have_value("why @df")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("why @d")
+
+
+def test_what_was_sent_comes_back_by_undoing(panel):
+    panel.composer.press_sequentially("why?")
+    panel.composer.press("Enter")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("why?")
+
+
+def test_what_was_brought_back_is_undone(panel):
+    panel.composer.press("ArrowUp")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("")
+
+
+def test_a_hundred_kilobytes_are_sent_and_brought_back_without_a_wait(panel):
+    text = "select a, b from some_table where x = 1\n" * 2_500 + "what is wrong with it?"
+    panel.composer.evaluate("(area, text) => { area.value = text; }", text)  # as a paste has it
+    panel.composer.press("Enter")
+    assert panel.sent("ask") == [{"do": "ask", "text": text}]
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value(text)
 
 
 def test_the_kernel_may_put_a_draft(panel):

@@ -3,7 +3,7 @@
 /** @import {Chip, Notice, Waiting} from "./shapes.js" */
 /** @import {View} from "./view.js" */
 import { Completer } from "./completer.js";
-import { Rows, button, count, fit, icon, make } from "./nodes.js";
+import { Rows, button, composes, count, fit, icon, make } from "./nodes.js";
 
 const REFERENCE = /(?<![\w./@\\])@[^\s@]*$/;
 
@@ -13,7 +13,7 @@ export class Composer {
     const { store } = view;
     this.view = view;
     this.store = store;
-    this.recalled = -1;
+    this.recalled = "";
     this.stopping = 0;
     this.notices = make("div", "alloy-notices");
     this.queue = make("ul", "alloy-queue");
@@ -66,7 +66,7 @@ export class Composer {
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.isComposing || event.keyCode === 229) return;
+    if (composes(event)) return;
     if (this.completer.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
@@ -78,14 +78,14 @@ export class Composer {
 
   /** Bring back what was said before, where nothing else is written. @param {number} step */
   #recall(step) {
+    const shown = this.area.value;
+    if (shown && shown !== this.recalled) return false;
     const typed = this.store.turns.map((turn) => turn.prompt.text);
-    const said = [...new Set([...typed, ...this.store.said].reverse())];
-    const shown = this.recalled < 0 ? "" : said[this.recalled];
-    if (this.area.value !== shown) return false;
-    const next = this.recalled + step;
+    const said = [...new Set([...typed, ...this.store.said].reverse())].filter(Boolean);
+    const next = (shown ? said.indexOf(shown) : -1) + step;
     if (next < -1 || next >= said.length) return next >= said.length;
-    this.recalled = next;
-    this.write(next < 0 ? "" : said[next]);
+    this.recalled = next < 0 ? "" : said[next];
+    this.write(this.recalled);
     return true;
   }
 
@@ -101,12 +101,10 @@ export class Composer {
   submit(steer) {
     const text = this.area.value;
     if (this.store.closed || (!text.trim() && (steer || !this.store.chips.length))) return;
+    this.area.focus();
     this.write("");
-    this.recalled = -1;
-    this.completer.close();
     this.store.say(text, steer);
     this.view.talk.toEnd();
-    this.area.focus();
   }
 
   #stop() {
@@ -119,7 +117,7 @@ export class Composer {
 
   /** @param {string} text */
   write(text) {
-    this.area.value = text;
+    this.completer.write(text);
     this.draw();
   }
 

@@ -1,5 +1,7 @@
 // Making nodes, of words; the clipboard.
 
+const LINES = 20; // that can be undone: a browser takes seconds for hundreds, and minutes for more
+
 let numbers = 0;
 
 /** A number that no other thing of this page has. */
@@ -102,6 +104,30 @@ export async function copied(text) {
     if (held instanceof HTMLElement) held.focus({ preventScroll: true });
     return done;
   }
+}
+
+/**
+ * Whether a key is the input method's: Enter and Escape end a composition there. Safari tells of the
+ * one that ends it afterwards, by its code alone.
+ * @param {KeyboardEvent} event
+ */
+export function composes(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
+/**
+ * Write over a part of a field as one who types does: so it can be undone.
+ * @param {HTMLTextAreaElement|HTMLInputElement} field
+ * @param {string} text
+ */
+export function overwrite(field, text, start = 0, end = field.value.length) {
+  if (!text && start === end) return;
+  field.setSelectionRange(start, end);
+  const isShort = text.split("\n", LINES + 1).length <= LINES;
+  const can = isShort && document.activeElement === field;
+  if (can && document.execCommand(text ? "insertText" : "delete", false, text)) return;
+  field.setRangeText(text, start, end, "end");
+  field.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 /**

@@ -2,7 +2,7 @@
 
 /** @import {Output, Turn} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { button, count, fit, icon, make } from "./nodes.js";
+import { button, composes, count, fit, icon, make } from "./nodes.js";
 import { PICTURE, fragment } from "./wall.js";
 
 export class TurnBox {
@@ -138,7 +138,7 @@ export class TurnBox {
       close();
     };
     area.addEventListener("keydown", (event) => {
-      if (event.isComposing) return;
+      if (composes(event)) return;
       if (event.key === "Escape") close();
       if (event.key !== "Enter" || event.shiftKey) return;
       event.preventDefault();
