@@ -1170,8 +1170,11 @@ def test_what_was_said_stays_where_the_kernel_is_lost_in_the_middle(panel):
 
 def test_a_widget_that_was_closed_says_so_and_takes_nothing_more(panel):
     panel.page.evaluate("model.trigger('comm:close')")
-    expect(panel.composer).to_be_disabled()
     expect(panel.composer).to_have_attribute("placeholder", re.compile("kernel is gone"))
+    panel.composer.fill("why?")
+    panel.composer.press("Enter")
+    expect(panel.button("Send")).to_be_disabled()
+    assert panel.sent("ask") == []
     expect(panel.log.get_by_role("article")).to_have_count(2)
 
 
@@ -1181,12 +1184,98 @@ def test_a_kernel_that_was_restarted_is_missed_and_one_that_answers_is_not(panel
     assert len(panel.sent("hello")) == 2
     panel.page.evaluate("model.deliver({kind: 'live', turn: null})")
     panel.page.clock.run_for(6_000)
-    expect(panel.composer).to_be_enabled()
-    panel.page.evaluate("model.trigger('comm_live_update')")
+    expect(panel.root).not_to_contain_text("no kernel")
+    panel.page.evaluate(
+        """() => {
+            model.send = () => { throw Error("no comm"); };
+            model.trigger("comm_live_update");
+        }"""
+    )
     panel.page.clock.run_for(6_000)
-    expect(panel.composer).to_be_disabled()
+    expect(panel.root).to_contain_text("no kernel")
+    expect(panel.root.get_by_role("alert")).to_have_count(0)
     panel.page.evaluate("model.deliver({kind: 'live', turn: null})")
-    expect(panel.composer).to_be_enabled()
+    expect(panel.root).not_to_contain_text("no kernel")
+
+
+def test_who_writes_while_the_kernel_goes_can_write_on_and_is_told(panel):
+    panel.composer.fill("a long")
+    panel.page.evaluate("model.trigger('comm:close')")
+    panel.page.wait_for_timeout(100)
+    panel.page.keyboard.type(" thought @df")
+    expect(panel.composer).to_have_value("a long thought @df")
+    expect(panel.root.get_by_text("The kernel is gone. Run")).to_be_visible()
+    expect(panel.root.get_by_role("alert")).to_have_count(0)
+
+
+# --- what was typed and not sent ------------------------------------------------------------------
+
+
+def test_a_draft_outlives_the_page(panel):
+    panel.composer.fill("not sent yet")
+    panel.page.reload()
+    expect(panel.composer).to_have_value("not sent yet")
+
+
+def test_what_was_sent_is_no_draft_of_the_page_that_is_loaded_anew(panel):
+    panel.composer.fill("sent")
+    panel.composer.press("Enter")
+    panel.page.reload()
+    panel.page.wait_for_function("window.opened !== undefined")
+    expect(panel.composer).to_have_value("")
+
+
+_RUN_AGAIN = """async () => {
+    const el = document.createElement("div");
+    leaves.first();
+    document.querySelector("main").replaceChildren(el);
+    const other = {...model, get: (name) => name === "panel_id" ? "p2" : model.get(name)};
+    await module.initialize({model: other});
+    await module.render({model: other, el});
+}"""
+
+
+def test_a_draft_goes_along_into_the_panel_of_the_cell_that_is_run_again(panel):
+    panel.page.evaluate("document.querySelector('main').className = 'jp-Cell'")
+    panel.composer.fill("typed as the kernel went")
+    panel.page.evaluate("model.trigger('comm:close')")
+    panel.page.evaluate(_RUN_AGAIN)
+    expect(panel.composer).to_have_value("typed as the kernel went")
+
+
+def test_a_draft_of_one_view_is_not_put_into_another(panel):
+    panel.composer.fill("only here")
+    second = another_view(panel)
+    expect(second.get_by_role("combobox", name="Message")).to_have_value("")
+
+
+def test_a_prompt_that_comes_back_leaves_what_is_typed_meanwhile(panel):
+    panel.composer.fill("refused")
+    panel.composer.press("Enter")
+    panel.composer.fill("the next thought")
+    panel.deliver({"kind": "draft", "text": "refused"})
+    expect(panel.composer).to_have_value("the next thought")
+    expect(told(panel)).to_contain_text("comes back with ↑")
+    panel.composer.fill("")
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("refused")
+
+
+def test_a_prompt_comes_back_into_the_view_that_sent_it(panel):
+    second = another_view(panel).get_by_role("combobox", name="Message")
+    second.fill("refused")
+    second.press("Enter")
+    panel.deliver({"kind": "draft", "text": "refused"})
+    expect(second).to_have_value("refused")
+    expect(panel.composer).to_have_value("")
+
+
+def test_several_views_say_what_happens_once(panel):
+    another_view(panel)
+    panel.deliver({"kind": "begin", "turn": live()})
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    expect(panel.page.get_by_role("status").filter(has_text="Answering.")).to_have_count(1)
+    expect(panel.page.get_by_role("alert")).to_have_count(1)
 
 
 def test_a_host_that_does_not_initialize_gets_a_panel_all_the_same(panel):
@@ -1327,6 +1416,42 @@ def test_every_control_is_reached_by_tab_and_shows_where_one_is(open_panel):
         "Run in the kernel", "Message", "Attach files or images", "Tell it now", "Stop", "Queue",
         "Attach a variable, a cell or its output",
     }  # fmt: skip
+
+
+def test_the_focus_goes_on_to_the_field_where_the_turn_ends_on_its_own(panel):
+    panel.deliver({"kind": "begin", "turn": live()})
+    panel.button("Stop").focus()
+    panel.deliver({"kind": "end", "turn": turn(3, "why?", "<p>so</p>", id="t3")})
+    expect(panel.composer).to_be_focused()
+
+
+def test_who_asks_for_earlier_messages_with_the_keyboard_stays_in_the_conversation(open_panel):
+    panel = open_panel([turn(9, "ninth?", "<p>nine</p>")], total=9)
+    panel.root.locator(".alloy-earlier").focus()
+    panel.deliver({"kind": "older", "turns": [turn(8, "eighth?", "<p>8</p>")], "first": 1})
+    panel.root.locator(".alloy-earlier").press("Enter")
+    expect(panel.root.locator(".alloy-earlier")).to_be_focused()
+    panel.deliver({"kind": "older", "turns": [], "first": 0})
+    expect(panel.log).to_be_focused()
+
+
+def test_what_is_chosen_in_a_list_is_seen_in_colours_of_the_system(panel):
+    panel.page.emulate_media(forced_colors="active")
+    panel.composer.press_sequentially("/")
+    chosen, other = (choices(panel).nth(number).bounding_box() for number in (0, 1))
+    corners = [
+        panel.page.screenshot(clip={"x": box["x"] + 2, "y": box["y"] + 5, "width": 6, "height": 6})
+        for box in (chosen, other)
+    ]
+    assert corners[0] != corners[1]
+
+
+def test_on_paper_the_whole_conversation_is_there_and_nothing_to_press(open_panel):
+    panel = open_panel([turn(n, f"{n}?", "<p>so</p>" * 9) for n in range(1, 9)])
+    panel.page.emulate_media(media="print")
+    assert panel.log.evaluate("log => log.scrollHeight - log.clientHeight") == 0
+    assert panel.root.bounding_box()["height"] > 2_000
+    expect(panel.root.get_by_role("button").locator("visible=true")).to_have_count(0)
 
 
 CHIPS = [{"id": "a1", "label": "@df", "tokens": 3}, {"id": "a2", "label": "@x", "tokens": 3}]
@@ -1572,11 +1697,12 @@ def styled_anew(browser, panel):
             nodes.add(event["args"]["data"]["nodeName"])
 
 
-def test_in_a_sidebar_it_is_as_high_as_that_is(panel):
-    side = '<div class="jupyterlab-sidecar" style="height: 420px"><div class="here"></div></div>'
+@pytest.mark.parametrize("place", ["jupyterlab-sidecar", "jp-LinkedOutputView"])
+def test_in_an_area_of_its_own_it_is_as_high_as_that_is(panel, place):
+    side = f'<div class="{place}" style="height: 420px"><div class="here"></div></div>'
     in_notebook(panel, side, ".here")
     assert panel.root.bounding_box()["height"] == pytest.approx(412, abs=1)
-    panel.page.evaluate("document.querySelector('.jupyterlab-sidecar').style.height = '500px'")
+    panel.page.evaluate(f"document.querySelector('.{place}').style.height = '500px'")
     panel.page.wait_for_function("document.querySelector('.alloy-panel').offsetHeight === 492")
 
 
@@ -1592,6 +1718,12 @@ def test_saving_is_left_to_the_notebook_and_no_other_key_is(panel):
     panel.composer.press("Control+s")
     panel.composer.press("Control+b")
     assert panel.page.evaluate("keys") == [["s", True, "jp-NotebookPanel"]]
+
+
+def test_what_is_noticed_again_stands_there_once(panel):
+    for text in ("That failed.", "And that.", "That failed."):
+        panel.deliver({"kind": "notice", "level": "error", "text": text})
+    expect(panel.root.get_by_role("alert")).to_have_text(["And that.", "That failed."])
 
 
 def test_what_is_good_to_know_goes_by_itself_and_what_went_wrong_stays(panel):

@@ -41,7 +41,7 @@ export class Completer {
     const commands = this.#commands();
     if (commands) return this.take(commands);
     const asked = this.asks(this.field.value);
-    if (!asked) return this.close();
+    if (!asked || this.store.closed) return this.close();
     this.id = fresh();
     this.store.send({ do: "complete", id: this.id, ...asked });
   }

@@ -7,6 +7,9 @@ import { Rows, button, composes, count, fit, icon, make } from "./nodes.js";
 
 const REFERENCE = /(?<![\w./@\\])@[^\s@]*$/;
 
+const GONE = "The kernel is gone. Run the panel's cell again.";
+const DRAFTS = "alloy-draft-"; // where the page keeps what was typed, by panel
+
 export class Composer {
   /** @param {View} view */
   constructor(view) {
@@ -15,6 +18,7 @@ export class Composer {
     this.store = store;
     this.recalled = "";
     this.stopping = 0;
+    this.gone = make("p", "alloy-gone", GONE);
     this.notices = make("div", "alloy-notices");
     this.queue = make("ul", "alloy-queue");
     this.queue.setAttribute("aria-label", "Waiting messages");
@@ -52,7 +56,7 @@ export class Composer {
     tools.append(this.steer, this.stop, this.send);
     this.box = make("div", "alloy-box", this.chips, this.area, tools, this.files);
     this.root = make("div", "alloy-composer", this.notices, this.queue, this.completer.list);
-    this.root.append(this.box);
+    this.root.append(this.gone, this.box);
     const back = () => this.area.focus({ preventScroll: true });
     this.rows = {
       notices: new Rows(this.notices, back),
@@ -60,7 +64,10 @@ export class Composer {
       chips: new Rows(this.chips, back),
     };
     this.area.addEventListener("keydown", (event) => this.#key(event));
-    this.area.addEventListener("input", () => this.draw());
+    this.area.addEventListener("input", () => {
+      this.#keep();
+      this.draw();
+    });
     this.area.addEventListener("paste", (event) => this.#pasted(event));
   }
 
@@ -89,6 +96,43 @@ export class Composer {
     return true;
   }
 
+  // what was typed and not sent
+
+  /** Keep it for a page that is loaded anew, and for a cell that is run again. */
+  #keep() {
+    const { value } = this.area;
+    const cell = /** @type {any} */ (this.root.closest(".jp-Cell"));
+    if (cell) cell.alloyDraft = value;
+    const key = DRAFTS + this.store.model.get("panel_id");
+    try {
+      if (value) sessionStorage.setItem(key, value);
+      else sessionStorage.removeItem(key);
+    } catch {
+      // The page keeps nothing, or it is too much.
+    }
+  }
+
+  /** Bring back what was kept, where it is shown nowhere. */
+  recover() {
+    if (this.area.value) return;
+    const cell = /** @type {any} */ (this.root.closest(".jp-Cell"));
+    let kept = cell?.alloyDraft;
+    try {
+      const isFirst = this.store.views.size === 1;
+      if (isFirst) kept ||= sessionStorage.getItem(DRAFTS + this.store.model.get("panel_id"));
+    } catch {
+      // The page keeps nothing.
+    }
+    if (kept) this.write(kept);
+  }
+
+  /** Take what was not sent back into the field; what is typed there stays. @param {string} text */
+  offer(text) {
+    this.store.said.push(text);
+    if (!this.area.value.trim()) return this.write(text);
+    this.store.notice("info", "What was not sent comes back with ↑, once the field is empty.");
+  }
+
   /** @param {ClipboardEvent} event */
   #pasted(event) {
     const files = [...(event.clipboardData?.files ?? [])];
@@ -103,6 +147,7 @@ export class Composer {
     if (this.store.closed || (!text.trim() && (steer || !this.store.chips.length))) return;
     this.area.focus();
     this.write("");
+    this.store.asker = this.view;
     this.store.say(text, steer);
     this.view.talk.toEnd();
   }
@@ -123,10 +168,12 @@ export class Composer {
 
   draw() {
     const { running, closed } = this.store;
+    const held = document.activeElement;
     const typed = this.area.value.trim();
-    this.area.disabled = closed;
+    // It can be written on: a field that is disabled throws who writes out of it.
+    this.gone.hidden = !closed || !typed;
     this.area.placeholder = closed
-      ? "The kernel is gone. Run the panel's cell again."
+      ? GONE
       : running
         ? "Enter queues it, Ctrl+Enter tells it now"
         : "Ask…  @ refers to data, / is a command";
@@ -139,6 +186,9 @@ export class Composer {
     this.send.hidden = running && !typed;
     this.send.textContent = running ? "Queue" : "Send";
     this.send.disabled = closed || (!typed && !this.store.chips.length);
+    if ([this.stop, this.steer, this.send].some((one) => one === held && (one.hidden || one.disabled))) {
+      this.area.focus({ preventScroll: true });
+    }
     fit(this.area);
   }
 
@@ -203,7 +253,7 @@ export class Composer {
   /** @param {Notice} one */
   #notice({ key, level, text }) {
     const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
-    if (level === "error") row.setAttribute("role", "alert");
+    if (level === "error" && this.store.speaker === this.view) row.setAttribute("role", "alert");
     row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
     return row;
   }

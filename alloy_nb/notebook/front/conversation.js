@@ -157,8 +157,10 @@ export class Conversation {
 
   drawOlder() {
     const { store } = this;
+    const held = document.activeElement === this.earlier;
     this.earlier.hidden = !store.hasMore && !this.pending.length;
-    this.earlier.disabled = store.fetching;
+    this.earlier.setAttribute("aria-disabled", String(store.fetching));
+    if (held && this.earlier.hidden) this.log.focus({ preventScroll: true });
     this.earlier.textContent = store.fetching ? "Loading…" : "Earlier messages";
     this.empty.hidden = store.turns.length > 0 || store.live !== null || store.asides.length > 0;
     // Seen once, it is not told of again: look anew while it is still in sight.
