@@ -931,6 +931,41 @@ def test_older_turns_of_a_conversation_that_was_left_are_not_put_above_another(o
     expect(panel.button("Earlier messages")).to_be_attached()
 
 
+def test_who_reads_above_stays_there_when_all_is_told_anew(open_panel):
+    past = [turn(n, f"{n}?", f"<p>{n}</p>" * 20) for n in range(1, 9)]
+    panel = open_panel(past)
+    panel.log.hover()
+    panel.page.mouse.wheel(0, -900)
+    panel.page.wait_for_timeout(200)
+    before = panel.log.evaluate("log => log.scrollTop")
+    panel.deliver({"kind": "turns", "turns": past, "first": 0}, {"kind": "live", "turn": None})
+    assert panel.log.evaluate("log => log.scrollTop") == pytest.approx(before, abs=2)
+
+
+def test_an_edit_outlives_that_all_is_told_anew(panel):
+    panel.root.locator(".alloy-prompt").first.hover()
+    panel.button("Edit and ask again").first.click()
+    panel.root.get_by_role("textbox", name="Edit the message").fill("not sent yet")
+    panel.deliver({"kind": "turns", "turns": [*PAST, turn(3, "third?", "<p>3</p>")], "first": 0})
+    field = panel.root.get_by_role("textbox", name="Edit the message")
+    expect(field).to_have_value("not sent yet")
+    expect(field).to_be_focused()
+    expect(panel.log.get_by_role("article")).to_have_count(3)
+
+
+def test_what_one_edits_in_a_question_outlives_that_another_page_comes(panel):
+    card = ask(panel)
+    panel.button("Edit…", within=card).click()
+    card.get_by_role("textbox", name="Edit the code").fill("print('mine')")
+    ask(panel)
+    expect(card.get_by_role("textbox", name="Edit the code")).to_have_value("print('mine')")
+
+
+def test_a_question_that_is_asked_again_after_it_was_answered_can_be_answered(panel):
+    panel.button("Allow once", within=ask(panel)).click()
+    expect(panel.button("Allow once", within=ask(panel))).to_be_enabled()
+
+
 def test_everything_is_replaced_after_a_rewind(panel):
     panel.deliver({"kind": "turns", "turns": [PAST[0]], "total": 1})
     expect(panel.log.get_by_role("article")).to_have_count(1)
