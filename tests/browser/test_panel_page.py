@@ -539,6 +539,24 @@ def test_code_runs_in_the_kernel(panel):
     assert panel.sent("run") == [{"do": "run", "turn": 2, "number": 0}]
 
 
+def test_code_goes_into_the_notebook_of_the_panel_also_from_a_view_beside_another(panel):
+    book = '<div class="jp-NotebookPanel"><button data-command="notebook:insert-cell-below">'
+    named = book.replace("<button", '<button id="{}"')
+    place = f"{named.format('other')}</button></div>{named.format('own')}</button>"
+    in_notebook(panel, f'{place}<div class="here"></div></div>', ".here")
+    second = another_view(panel)
+    panel.page.evaluate(
+        """() => {
+            window.pressed = [];
+            document.addEventListener("mousedown", ({target}) => pressed.push(target.id));
+        }"""
+    )
+    second.locator(".alloy-code").hover()
+    panel.button("Insert into a new cell", within=second).dispatch_event("click")
+    panel.page.wait_for_function("pressed.includes('own') || pressed.includes('other')")
+    assert "other" not in panel.page.evaluate("pressed")
+
+
 def test_code_is_copied_where_no_cell_can_be_made(panel):
     read = clipboard(panel)
     panel.button("Insert into a new cell", within=shown(panel, 2)).click()

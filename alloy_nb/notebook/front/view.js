@@ -189,7 +189,10 @@ export class View {
 
   /** @param {string} code */
   async insert(code) {
-    const done = await inserted(this.root, code).catch(() => false);
+    // A view in an area of its own stands in no notebook: there may be several beside it.
+    const roots = [this.root, ...[...this.store.views].map((view) => view.root)];
+    const root = roots.find((one) => one.closest(".jp-NotebookPanel")) ?? this.root;
+    const done = await inserted(root, code).catch(() => false);
     if (done) return this.store.notice("info", "Inserted into a new cell.");
     const held = await copied(code);
     const words = "Copied: paste it into a new cell.";
