@@ -33,7 +33,7 @@ class Panel:
     def wait(self) -> Panel:
         """Wait until it is shown."""
         expect(self.root).to_be_visible(timeout=PATIENCE)
-        expect(self.area).to_be_enabled(timeout=PATIENCE)
+        expect(self.root).not_to_contain_text("no kernel", timeout=PATIENCE)
         return self
 
     # its parts

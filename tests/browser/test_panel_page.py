@@ -111,6 +111,62 @@ def test_enter_that_ends_a_composition_is_no_sending(panel):
     expect(panel.composer).to_have_value("にほ")
 
 
+COMPOSED = [{"isComposing": True}, {"keyCode": 229}]  # before a composition ends, and right after
+_PRESS = """([node, key, how]) => node.dispatchEvent(
+    new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true, ...how}))"""
+
+
+def press_in_a_composition(field, key):
+    for how in COMPOSED:
+        field.evaluate(f"(node, [key, how]) => ({_PRESS})([node, key, how])", [key, how])
+
+
+def test_enter_and_escape_of_a_composition_leave_an_edit_as_it_is(panel):
+    panel.root.locator(".alloy-prompt").first.hover()
+    panel.button("Edit and ask again").first.click()
+    field = panel.root.get_by_role("textbox", name="Edit the message")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("edit") == []
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_is_no_answer_to_a_question(panel):
+    field = ask(panel).get_by_role("textbox")
+    field.fill("だめ")
+    press_in_a_composition(field, "Enter")
+    assert panel.sent("answer") == []
+
+
+def test_escape_of_a_composition_leaves_edited_code_as_it_is(panel):
+    card = ask(panel)
+    panel.button("Edit…", within=card).click()
+    field = card.get_by_role("textbox", name="Edit the code")
+    press_in_a_composition(field, "Escape")
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_attaches_nothing_and_escape_leaves_the_field(panel):
+    panel.button("Attach a variable, a cell or its output").click()
+    field = panel.root.get_by_role("combobox", name="Attach @")
+    field.press_sequentially("d")
+    complete(panel, "df")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("attach") == []
+    expect(field).to_be_visible()
+
+
+def test_enter_of_a_composition_looks_for_nothing_and_escape_leaves_the_search_open(panel):
+    panel.button("Search").click()
+    field = panel.root.get_by_role("searchbox")
+    field.evaluate("node => { node.value = 'にほ'; }")
+    for key in ("Enter", "Escape"):
+        press_in_a_composition(field, key)
+    assert panel.sent("search") == []
+    expect(field).to_be_visible()
+
+
 def test_white_space_alone_is_not_sent(panel):
     panel.composer.press_sequentially("  ")
     panel.composer.press("Enter")
@@ -483,6 +539,24 @@ def test_code_runs_in_the_kernel(panel):
     assert panel.sent("run") == [{"do": "run", "turn": 2, "number": 0}]
 
 
+def test_code_goes_into_the_notebook_of_the_panel_also_from_a_view_beside_another(panel):
+    book = '<div class="jp-NotebookPanel"><button data-command="notebook:insert-cell-below">'
+    named = book.replace("<button", '<button id="{}"')
+    place = f"{named.format('other')}</button></div>{named.format('own')}</button>"
+    in_notebook(panel, f'{place}<div class="here"></div></div>', ".here")
+    second = another_view(panel)
+    panel.page.evaluate(
+        """() => {
+            window.pressed = [];
+            document.addEventListener("mousedown", ({target}) => pressed.push(target.id));
+        }"""
+    )
+    second.locator(".alloy-code").hover()
+    panel.button("Insert into a new cell", within=second).dispatch_event("click")
+    panel.page.wait_for_function("pressed.includes('own') || pressed.includes('other')")
+    assert "other" not in panel.page.evaluate("pressed")
+
+
 def test_code_is_copied_where_no_cell_can_be_made(panel):
     read = clipboard(panel)
     panel.button("Insert into a new cell", within=shown(panel, 2)).click()
@@ -709,6 +783,52 @@ def test_up_in_a_draft_moves_in_the_draft(panel):
     expect(panel.composer).to_have_value("a draft")
 
 
+def test_up_brings_back_what_was_said_also_after_it_was_deleted(panel):
+    panel.composer.press("ArrowUp")
+    panel.composer.press("Control+a")
+    panel.composer.press("Delete")
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("second?")
+
+
+def test_up_goes_on_from_what_is_shown_where_a_turn_came_meanwhile(panel):
+    panel.composer.press("ArrowUp")
+    panel.deliver({"kind": "end", "turn": turn(3, "third?", "<p>three</p>")})
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("first?")
+
+
+def test_what_was_completed_is_undone(panel):
+    panel.composer.press_sequentially("why @d")
+    complete(panel, "@df")
+    panel.composer.press("Enter")
+    expect(panel.composer).to_have_value("why @df")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("why @d")
+
+
+def test_what_was_sent_comes_back_by_undoing(panel):
+    panel.composer.press_sequentially("why?")
+    panel.composer.press("Enter")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("why?")
+
+
+def test_what_was_brought_back_is_undone(panel):
+    panel.composer.press("ArrowUp")
+    panel.composer.press("Control+z")
+    expect(panel.composer).to_have_value("")
+
+
+def test_a_hundred_kilobytes_are_sent_and_brought_back_without_a_wait(panel):
+    text = "select a, b from some_table where x = 1\n" * 2_500 + "what is wrong with it?"
+    panel.composer.evaluate("(area, text) => { area.value = text; }", text)  # as a paste has it
+    panel.composer.press("Enter")
+    assert panel.sent("ask") == [{"do": "ask", "text": text}]
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value(text)
+
+
 def test_the_kernel_may_put_a_draft(panel):
     panel.deliver({"kind": "draft", "text": "again?"})
     expect(panel.composer).to_have_value("again?")
@@ -827,6 +947,41 @@ def test_older_turns_of_a_conversation_that_was_left_are_not_put_above_another(o
     panel.deliver({"kind": "older", "turns": strange, "first": 1, "total": 4})
     expect(panel.log.get_by_text("of the other one")).to_have_count(0)
     expect(panel.button("Earlier messages")).to_be_attached()
+
+
+def test_who_reads_above_stays_there_when_all_is_told_anew(open_panel):
+    past = [turn(n, f"{n}?", f"<p>{n}</p>" * 20) for n in range(1, 9)]
+    panel = open_panel(past)
+    panel.log.hover()
+    panel.page.mouse.wheel(0, -900)
+    panel.page.wait_for_timeout(200)
+    before = panel.log.evaluate("log => log.scrollTop")
+    panel.deliver({"kind": "turns", "turns": past, "first": 0}, {"kind": "live", "turn": None})
+    assert panel.log.evaluate("log => log.scrollTop") == pytest.approx(before, abs=2)
+
+
+def test_an_edit_outlives_that_all_is_told_anew(panel):
+    panel.root.locator(".alloy-prompt").first.hover()
+    panel.button("Edit and ask again").first.click()
+    panel.root.get_by_role("textbox", name="Edit the message").fill("not sent yet")
+    panel.deliver({"kind": "turns", "turns": [*PAST, turn(3, "third?", "<p>3</p>")], "first": 0})
+    field = panel.root.get_by_role("textbox", name="Edit the message")
+    expect(field).to_have_value("not sent yet")
+    expect(field).to_be_focused()
+    expect(panel.log.get_by_role("article")).to_have_count(3)
+
+
+def test_what_one_edits_in_a_question_outlives_that_another_page_comes(panel):
+    card = ask(panel)
+    panel.button("Edit…", within=card).click()
+    card.get_by_role("textbox", name="Edit the code").fill("print('mine')")
+    ask(panel)
+    expect(card.get_by_role("textbox", name="Edit the code")).to_have_value("print('mine')")
+
+
+def test_a_question_that_is_asked_again_after_it_was_answered_can_be_answered(panel):
+    panel.button("Allow once", within=ask(panel)).click()
+    expect(panel.button("Allow once", within=ask(panel))).to_be_enabled()
 
 
 def test_everything_is_replaced_after_a_rewind(panel):
@@ -1068,8 +1223,11 @@ def test_what_was_said_stays_where_the_kernel_is_lost_in_the_middle(panel):
 
 def test_a_widget_that_was_closed_says_so_and_takes_nothing_more(panel):
     panel.page.evaluate("model.trigger('comm:close')")
-    expect(panel.composer).to_be_disabled()
     expect(panel.composer).to_have_attribute("placeholder", re.compile("kernel is gone"))
+    panel.composer.fill("why?")
+    panel.composer.press("Enter")
+    expect(panel.button("Send")).to_be_disabled()
+    assert panel.sent("ask") == []
     expect(panel.log.get_by_role("article")).to_have_count(2)
 
 
@@ -1079,12 +1237,98 @@ def test_a_kernel_that_was_restarted_is_missed_and_one_that_answers_is_not(panel
     assert len(panel.sent("hello")) == 2
     panel.page.evaluate("model.deliver({kind: 'live', turn: null})")
     panel.page.clock.run_for(6_000)
-    expect(panel.composer).to_be_enabled()
-    panel.page.evaluate("model.trigger('comm_live_update')")
+    expect(panel.root).not_to_contain_text("no kernel")
+    panel.page.evaluate(
+        """() => {
+            model.send = () => { throw Error("no comm"); };
+            model.trigger("comm_live_update");
+        }"""
+    )
     panel.page.clock.run_for(6_000)
-    expect(panel.composer).to_be_disabled()
+    expect(panel.root).to_contain_text("no kernel")
+    expect(panel.root.get_by_role("alert")).to_have_count(0)
     panel.page.evaluate("model.deliver({kind: 'live', turn: null})")
-    expect(panel.composer).to_be_enabled()
+    expect(panel.root).not_to_contain_text("no kernel")
+
+
+def test_who_writes_while_the_kernel_goes_can_write_on_and_is_told(panel):
+    panel.composer.fill("a long")
+    panel.page.evaluate("model.trigger('comm:close')")
+    panel.page.wait_for_timeout(100)
+    panel.page.keyboard.type(" thought @df")
+    expect(panel.composer).to_have_value("a long thought @df")
+    expect(panel.root.get_by_text("The kernel is gone. Run")).to_be_visible()
+    expect(panel.root.get_by_role("alert")).to_have_count(0)
+
+
+# --- what was typed and not sent ------------------------------------------------------------------
+
+
+def test_a_draft_outlives_the_page(panel):
+    panel.composer.fill("not sent yet")
+    panel.page.reload()
+    expect(panel.composer).to_have_value("not sent yet")
+
+
+def test_what_was_sent_is_no_draft_of_the_page_that_is_loaded_anew(panel):
+    panel.composer.fill("sent")
+    panel.composer.press("Enter")
+    panel.page.reload()
+    panel.page.wait_for_function("window.opened !== undefined")
+    expect(panel.composer).to_have_value("")
+
+
+_RUN_AGAIN = """async () => {
+    const el = document.createElement("div");
+    leaves.first();
+    document.querySelector("main").replaceChildren(el);
+    const other = {...model, get: (name) => name === "panel_id" ? "p2" : model.get(name)};
+    await module.initialize({model: other});
+    await module.render({model: other, el});
+}"""
+
+
+def test_a_draft_goes_along_into_the_panel_of_the_cell_that_is_run_again(panel):
+    panel.page.evaluate("document.querySelector('main').className = 'jp-Cell'")
+    panel.composer.fill("typed as the kernel went")
+    panel.page.evaluate("model.trigger('comm:close')")
+    panel.page.evaluate(_RUN_AGAIN)
+    expect(panel.composer).to_have_value("typed as the kernel went")
+
+
+def test_a_draft_of_one_view_is_not_put_into_another(panel):
+    panel.composer.fill("only here")
+    second = another_view(panel)
+    expect(second.get_by_role("combobox", name="Message")).to_have_value("")
+
+
+def test_a_prompt_that_comes_back_leaves_what_is_typed_meanwhile(panel):
+    panel.composer.fill("refused")
+    panel.composer.press("Enter")
+    panel.composer.fill("the next thought")
+    panel.deliver({"kind": "draft", "text": "refused"})
+    expect(panel.composer).to_have_value("the next thought")
+    expect(told(panel)).to_contain_text("comes back with ↑")
+    panel.composer.fill("")
+    panel.composer.press("ArrowUp")
+    expect(panel.composer).to_have_value("refused")
+
+
+def test_a_prompt_comes_back_into_the_view_that_sent_it(panel):
+    second = another_view(panel).get_by_role("combobox", name="Message")
+    second.fill("refused")
+    second.press("Enter")
+    panel.deliver({"kind": "draft", "text": "refused"})
+    expect(second).to_have_value("refused")
+    expect(panel.composer).to_have_value("")
+
+
+def test_several_views_say_what_happens_once(panel):
+    another_view(panel)
+    panel.deliver({"kind": "begin", "turn": live()})
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    expect(panel.page.get_by_role("status").filter(has_text="Answering.")).to_have_count(1)
+    expect(panel.page.get_by_role("alert")).to_have_count(1)
 
 
 def test_a_host_that_does_not_initialize_gets_a_panel_all_the_same(panel):
@@ -1227,6 +1471,82 @@ def test_every_control_is_reached_by_tab_and_shows_where_one_is(open_panel):
     }  # fmt: skip
 
 
+def test_the_focus_goes_on_to_the_field_where_the_turn_ends_on_its_own(panel):
+    panel.deliver({"kind": "begin", "turn": live()})
+    panel.button("Stop").focus()
+    panel.deliver({"kind": "end", "turn": turn(3, "why?", "<p>so</p>", id="t3")})
+    expect(panel.composer).to_be_focused()
+
+
+def test_who_asks_for_earlier_messages_with_the_keyboard_stays_in_the_conversation(open_panel):
+    panel = open_panel([turn(9, "ninth?", "<p>nine</p>")], total=9)
+    panel.root.locator(".alloy-earlier").focus()
+    panel.deliver({"kind": "older", "turns": [turn(8, "eighth?", "<p>8</p>")], "first": 1})
+    panel.root.locator(".alloy-earlier").press("Enter")
+    expect(panel.root.locator(".alloy-earlier")).to_be_focused()
+    panel.deliver({"kind": "older", "turns": [], "first": 0})
+    expect(panel.log).to_be_focused()
+
+
+def test_what_is_chosen_in_a_list_is_seen_in_colours_of_the_system(panel):
+    panel.page.emulate_media(forced_colors="active")
+    panel.composer.press_sequentially("/")
+    chosen, other = (choices(panel).nth(number).bounding_box() for number in (0, 1))
+    corners = [
+        panel.page.screenshot(clip={"x": box["x"] + 2, "y": box["y"] + 5, "width": 6, "height": 6})
+        for box in (chosen, other)
+    ]
+    assert corners[0] != corners[1]
+
+
+def test_on_paper_the_whole_conversation_is_there_and_nothing_to_press(open_panel):
+    panel = open_panel([turn(n, f"{n}?", "<p>so</p>" * 9) for n in range(1, 9)])
+    panel.page.emulate_media(media="print")
+    assert panel.log.evaluate("log => log.scrollHeight - log.clientHeight") == 0
+    assert panel.root.bounding_box()["height"] > 2_000
+    expect(panel.root.get_by_role("button").locator("visible=true")).to_have_count(0)
+
+
+CHIPS = [{"id": "a1", "label": "@df", "tokens": 3}, {"id": "a2", "label": "@x", "tokens": 3}]
+QUEUE = [{"id": "q1", "text": "one"}, {"id": "q2", "text": "two"}]
+
+
+def test_who_removes_an_attachment_with_the_keyboard_stays_in_the_panel(panel):
+    panel.deliver({"kind": "chips", "chips": CHIPS})
+    panel.button("Remove @df").press("Enter")
+    panel.deliver({"kind": "chips", "chips": CHIPS[1:]})
+    expect(panel.composer).to_be_focused()
+
+
+def test_what_has_the_focus_keeps_it_where_another_attachment_comes(panel):
+    panel.deliver({"kind": "chips", "chips": CHIPS[:1]})
+    panel.button("Remove @df").focus()
+    panel.deliver({"kind": "chips", "chips": CHIPS})
+    expect(panel.button("Remove @df")).to_be_focused()
+
+
+def test_a_prompt_is_taken_back_also_where_the_head_changes_while_one_presses(panel):
+    panel.head(state="running", queue=QUEUE)
+    panel.button("Do not send").first.hover()
+    panel.page.mouse.down()
+    panel.head(state="running", queue=QUEUE, spent="$0.32")
+    panel.page.mouse.up()
+    assert panel.sent("unqueue") == [{"do": "unqueue", "id": "q1"}]
+
+
+def test_an_error_is_said_once_to_a_screen_reader_whatever_is_noticed_after_it(panel):
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    alert = panel.root.get_by_role("alert").element_handle()
+    panel.deliver({"kind": "notice", "level": "info", "text": "Copied."})
+    assert alert.evaluate("node => node.isConnected")
+
+
+def test_who_dismisses_a_notice_with_the_keyboard_stays_in_the_panel(panel):
+    panel.deliver({"kind": "notice", "level": "error", "text": "That failed."})
+    panel.button("Dismiss").press("Enter")
+    expect(panel.composer).to_be_focused()
+
+
 def test_the_menu_is_worked_by_arrows_and_escape(panel):
     panel.button("More").focus()
     panel.page.keyboard.press("Enter")
@@ -1267,6 +1587,38 @@ def test_nothing_is_wider_than_the_panel(open_panel, width):
         width,
     )
     assert beyond == []
+
+
+MUCH = {
+    "an error of 100 kB": {"kind": "notice", "level": "error", "text": "E" * 100_000},
+    "the most attachments": {
+        "kind": "chips",
+        "chips": [{"id": f"a{n}", "label": f"measured-{n}-{'long' * 15}.csv"} for n in range(20)],
+    },
+}
+
+
+@pytest.mark.parametrize("message", MUCH.values(), ids=MUCH)
+@pytest.mark.parametrize("size", [(900, 760), (320, 256)])
+def test_however_much_is_noticed_or_attached_one_can_read_and_type(open_panel, message, size):
+    panel = open_panel(PAST, width=size[0], height=size[1])
+    panel.deliver(message)
+    assert_in_the_panel(panel, ".alloy-send", ".alloy-area", ".alloy-log")
+
+
+def test_however_many_prompts_wait_one_can_read_and_type(open_panel):
+    panel = open_panel(PAST)
+    queue = [{"id": f"q{n}", "text": f"prompt {n}"} for n in range(30)]
+    panel.head(state="running", queue=queue)
+    assert_in_the_panel(panel, ".alloy-stop", ".alloy-area", ".alloy-log")
+
+
+def assert_in_the_panel(panel, *parts):
+    place = panel.root.bounding_box()
+    for part in parts:
+        box = panel.root.locator(part).bounding_box()
+        assert box["height"] >= 28, part
+        assert box["y"] + box["height"] <= place["y"] + place["height"], part
 
 
 def test_a_wide_table_scrolls_in_a_narrow_panel_and_breaks_no_number(open_panel):
@@ -1398,11 +1750,12 @@ def styled_anew(browser, panel):
             nodes.add(event["args"]["data"]["nodeName"])
 
 
-def test_in_a_sidebar_it_is_as_high_as_that_is(panel):
-    side = '<div class="jupyterlab-sidecar" style="height: 420px"><div class="here"></div></div>'
+@pytest.mark.parametrize("place", ["jupyterlab-sidecar", "jp-LinkedOutputView"])
+def test_in_an_area_of_its_own_it_is_as_high_as_that_is(panel, place):
+    side = f'<div class="{place}" style="height: 420px"><div class="here"></div></div>'
     in_notebook(panel, side, ".here")
     assert panel.root.bounding_box()["height"] == pytest.approx(412, abs=1)
-    panel.page.evaluate("document.querySelector('.jupyterlab-sidecar').style.height = '500px'")
+    panel.page.evaluate(f"document.querySelector('.{place}').style.height = '500px'")
     panel.page.wait_for_function("document.querySelector('.alloy-panel').offsetHeight === 492")
 
 
@@ -1418,6 +1771,12 @@ def test_saving_is_left_to_the_notebook_and_no_other_key_is(panel):
     panel.composer.press("Control+s")
     panel.composer.press("Control+b")
     assert panel.page.evaluate("keys") == [["s", True, "jp-NotebookPanel"]]
+
+
+def test_what_is_noticed_again_stands_there_once(panel):
+    for text in ("That failed.", "And that.", "That failed."):
+        panel.deliver({"kind": "notice", "level": "error", "text": text})
+    expect(panel.root.get_by_role("alert")).to_have_text(["And that.", "That failed."])
 
 
 def test_what_is_good_to_know_goes_by_itself_and_what_went_wrong_stays(panel):

@@ -13,7 +13,7 @@ import { until } from "./nodes.js";
 export async function inserted(root, code) {
   const own = root.closest(".jp-NotebookPanel");
   const book = own ?? document.querySelector(".jp-NotebookPanel:not(.lm-mod-hidden)");
-  if (!book) return false;
+  if (!book || book.classList.contains("lm-mod-hidden")) return false;
   const active = () => book.querySelector(".jp-Notebook .jp-Cell.jp-mod-active");
   const before = active();
   const commands = /** @type {any} */ (window).jupyterapp?.commands;

@@ -2,7 +2,7 @@
 
 /** @import {Completions, Item} from "./shapes.js" */
 /** @import {Store} from "./store.js" */
-import { fresh, left, make, next } from "./nodes.js";
+import { composes, fresh, left, make, next, overwrite } from "./nodes.js";
 
 /** What a word that is begun may become, below the field in which it stands. */
 export class Completer {
@@ -41,7 +41,7 @@ export class Completer {
     const commands = this.#commands();
     if (commands) return this.take(commands);
     const asked = this.asks(this.field.value);
-    if (!asked) return this.close();
+    if (!asked || this.store.closed) return this.close();
     this.id = fresh();
     this.store.send({ do: "complete", id: this.id, ...asked });
   }
@@ -107,14 +107,25 @@ export class Completer {
     this.close();
     if (!found || !item) return;
     if (this.picked) return this.picked(item);
-    this.field.setRangeText(item.text, found.start, found.end, "end");
+    this.write(item.text, found.start, found.end);
+  }
+
+  /**
+   * Write into the field, and complete nothing of it.
+   * @param {string} text
+   * @param {number} [start]
+   * @param {number} [end]
+   */
+  write(text, start, end) {
+    this.close();
     this.settled = true;
-    this.field.dispatchEvent(new Event("input", { bubbles: true }));
+    overwrite(this.field, text, start, end);
     this.settled = false;
   }
 
   /** Take a key, if it is for the list. @param {KeyboardEvent} event */
   key(event) {
+    if (composes(event)) return false;
     if (event.key === " " && event.ctrlKey) this.ask();
     else if (!this.found) return false;
     else if (event.key === "Escape") this.close();

@@ -1,11 +1,14 @@
 // Where one types: the field, what goes along, what waits, what went wrong.
 
-/** @import {Waiting} from "./shapes.js" */
+/** @import {Chip, Notice, Waiting} from "./shapes.js" */
 /** @import {View} from "./view.js" */
 import { Completer } from "./completer.js";
-import { button, count, fit, icon, make } from "./nodes.js";
+import { Rows, button, composes, count, fit, icon, make } from "./nodes.js";
 
 const REFERENCE = /(?<![\w./@\\])@[^\s@]*$/;
+
+const GONE = "The kernel is gone. Run the panel's cell again.";
+const DRAFTS = "alloy-draft-"; // where the page keeps what was typed, by panel
 
 export class Composer {
   /** @param {View} view */
@@ -13,8 +16,9 @@ export class Composer {
     const { store } = view;
     this.view = view;
     this.store = store;
-    this.recalled = -1;
+    this.recalled = "";
     this.stopping = 0;
+    this.gone = make("p", "alloy-gone", GONE);
     this.notices = make("div", "alloy-notices");
     this.queue = make("ul", "alloy-queue");
     this.queue.setAttribute("aria-label", "Waiting messages");
@@ -52,15 +56,24 @@ export class Composer {
     tools.append(this.steer, this.stop, this.send);
     this.box = make("div", "alloy-box", this.chips, this.area, tools, this.files);
     this.root = make("div", "alloy-composer", this.notices, this.queue, this.completer.list);
-    this.root.append(this.box);
+    this.root.append(this.gone, this.box);
+    const back = () => this.area.focus({ preventScroll: true });
+    this.rows = {
+      notices: new Rows(this.notices, back),
+      queue: new Rows(this.queue, back),
+      chips: new Rows(this.chips, back),
+    };
     this.area.addEventListener("keydown", (event) => this.#key(event));
-    this.area.addEventListener("input", () => this.draw());
+    this.area.addEventListener("input", () => {
+      this.#keep();
+      this.draw();
+    });
     this.area.addEventListener("paste", (event) => this.#pasted(event));
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    if (event.isComposing || event.keyCode === 229) return;
+    if (composes(event)) return;
     if (this.completer.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
@@ -72,15 +85,52 @@ export class Composer {
 
   /** Bring back what was said before, where nothing else is written. @param {number} step */
   #recall(step) {
+    const shown = this.area.value;
+    if (shown && shown !== this.recalled) return false;
     const typed = this.store.turns.map((turn) => turn.prompt.text);
-    const said = [...new Set([...typed, ...this.store.said].reverse())];
-    const shown = this.recalled < 0 ? "" : said[this.recalled];
-    if (this.area.value !== shown) return false;
-    const next = this.recalled + step;
+    const said = [...new Set([...typed, ...this.store.said].reverse())].filter(Boolean);
+    const next = (shown ? said.indexOf(shown) : -1) + step;
     if (next < -1 || next >= said.length) return next >= said.length;
-    this.recalled = next;
-    this.write(next < 0 ? "" : said[next]);
+    this.recalled = next < 0 ? "" : said[next];
+    this.write(this.recalled);
     return true;
+  }
+
+  // what was typed and not sent
+
+  /** Keep it for a page that is loaded anew, and for a cell that is run again. */
+  #keep() {
+    const { value } = this.area;
+    const cell = /** @type {any} */ (this.root.closest(".jp-Cell"));
+    if (cell) cell.alloyDraft = value;
+    const key = DRAFTS + this.store.model.get("panel_id");
+    try {
+      if (value) sessionStorage.setItem(key, value);
+      else sessionStorage.removeItem(key);
+    } catch {
+      // The page keeps nothing, or it is too much.
+    }
+  }
+
+  /** Bring back what was kept, where it is shown nowhere. */
+  recover() {
+    if (this.area.value) return;
+    const cell = /** @type {any} */ (this.root.closest(".jp-Cell"));
+    let kept = cell?.alloyDraft;
+    try {
+      const isFirst = this.store.views.size === 1;
+      if (isFirst) kept ||= sessionStorage.getItem(DRAFTS + this.store.model.get("panel_id"));
+    } catch {
+      // The page keeps nothing.
+    }
+    if (kept) this.write(kept);
+  }
+
+  /** Take what was not sent back into the field; what is typed there stays. @param {string} text */
+  offer(text) {
+    this.store.said.push(text);
+    if (!this.area.value.trim()) return this.write(text);
+    this.store.notice("info", "What was not sent comes back with ↑, once the field is empty.");
   }
 
   /** @param {ClipboardEvent} event */
@@ -95,12 +145,11 @@ export class Composer {
   submit(steer) {
     const text = this.area.value;
     if (this.store.closed || (!text.trim() && (steer || !this.store.chips.length))) return;
+    this.area.focus();
     this.write("");
-    this.recalled = -1;
-    this.completer.close();
+    this.store.asker = this.view;
     this.store.say(text, steer);
     this.view.talk.toEnd();
-    this.area.focus();
   }
 
   #stop() {
@@ -113,16 +162,18 @@ export class Composer {
 
   /** @param {string} text */
   write(text) {
-    this.area.value = text;
+    this.completer.write(text);
     this.draw();
   }
 
   draw() {
     const { running, closed } = this.store;
+    const held = document.activeElement;
     const typed = this.area.value.trim();
-    this.area.disabled = closed;
+    // It can be written on: a field that is disabled throws who writes out of it.
+    this.gone.hidden = !closed || !typed;
     this.area.placeholder = closed
-      ? "The kernel is gone. Run the panel's cell again."
+      ? GONE
       : running
         ? "Enter queues it, Ctrl+Enter tells it now"
         : "Ask…  @ refers to data, / is a command";
@@ -135,34 +186,45 @@ export class Composer {
     this.send.hidden = running && !typed;
     this.send.textContent = running ? "Queue" : "Send";
     this.send.disabled = closed || (!typed && !this.store.chips.length);
+    if ([this.stop, this.steer, this.send].some((one) => one === held && (one.hidden || one.disabled))) {
+      this.area.focus({ preventScroll: true });
+    }
     fit(this.area);
   }
 
   drawChips() {
-    this.chips.replaceChildren();
-    for (const { id, label, tokens, problem } of this.store.chips) {
-      const words = tokens === null || tokens === undefined ? label : `${label} · ${count(tokens)}`;
-      const chip = make("span", "alloy-chip", make("span", "", words));
-      chip.title = problem || (tokens ? `about ${tokens} tokens` : label);
-      if (problem) {
-        chip.classList.add("alloy-bad");
-        chip.append(make("span", "alloy-chip-problem", problem));
-      }
-      const drop = () => this.store.send({ do: "detach", id });
-      chip.append(button(`Remove ${label}`, drop, { icon: "close" }));
-      this.chips.append(chip);
-    }
+    this.rows.chips.draw(this.store.chips.map((one) => [JSON.stringify(one), () => this.#chip(one)]));
     this.draw();
+  }
+
+  /** @param {Chip} one */
+  #chip({ id, label, tokens, problem }) {
+    const words = tokens === null || tokens === undefined ? label : `${label} · ${count(tokens)}`;
+    const chip = make("span", "alloy-chip", make("span", "", words));
+    chip.title = problem || (tokens ? `about ${tokens} tokens` : label);
+    if (problem) {
+      chip.classList.add("alloy-bad");
+      chip.append(make("span", "alloy-chip-problem", problem));
+    }
+    const drop = () => this.store.send({ do: "detach", id });
+    chip.append(button(`Remove ${label}`, drop, { icon: "close" }));
+    return chip;
   }
 
   drawQueue() {
     const queued = this.store.head.queue ?? [];
     const known = new Set(queued.map((one) => one.id));
-    const rows = queued.map((one) => this.#queued(one, "Queued"));
-    for (const one of this.store.held) {
-      if (!known.has(one.id)) rows.push(this.#queued(one, "Waiting for the kernel"));
-    }
-    this.queue.replaceChildren(...rows);
+    const held = this.store.held.filter(({ id }) => !known.has(id));
+    const { running } = this.store;
+    /** @type {(state: string) => (one: Waiting) => [string, () => HTMLElement]} */
+    const row = (state) => ({ id, text }) => [
+      JSON.stringify([id, text, state, running]),
+      () => this.#queued({ id, text }, state),
+    ];
+    this.rows.queue.draw([
+      ...queued.map(row("Queued")),
+      ...held.map(row("Waiting for the kernel")),
+    ]);
   }
 
   /**
@@ -185,12 +247,14 @@ export class Composer {
   }
 
   drawNotices() {
-    const shown = this.store.notices.map(({ key, level, text }) => {
-      const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
-      if (level === "error") row.setAttribute("role", "alert");
-      row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
-      return row;
-    });
-    this.notices.replaceChildren(...shown);
+    this.rows.notices.draw(this.store.notices.map((one) => [String(one.key), () => this.#notice(one)]));
+  }
+
+  /** @param {Notice} one */
+  #notice({ key, level, text }) {
+    const row = make("div", `alloy-notice alloy-${level}`, make("span", "", text));
+    if (level === "error" && this.store.speaker === this.view) row.setAttribute("role", "alert");
+    row.append(button("Dismiss", () => this.store.dismiss(key), { icon: "close" }));
+    return row;
   }
 }

@@ -117,18 +117,26 @@ export class Conversation {
 
   // turns that are over
 
-  /** Draw everything anew. */
+  /** Draw what is different; a turn that is still there stays, with what one does in it. */
   draw() {
-    for (const { root } of this.boxes.values()) root.remove();
+    const { turns } = this.store;
+    const now = new Set(turns.map((turn) => turn.id));
+    for (const [id, { root }] of this.boxes) {
+      if (now.has(id)) continue;
+      root.remove();
+      this.boxes.delete(id);
+    }
     for (const node of this.content.querySelectorAll(".alloy-aside")) node.remove();
-    this.boxes.clear();
-    this.pending = [...this.store.turns];
+    const kept = turns.findIndex((turn) => this.boxes.has(turn.id));
+    this.pending = kept < 0 ? [...turns] : turns.slice(0, kept);
+    if (kept < 0) this.sticks = true;
+    else for (const turn of turns.slice(kept)) this.#drawLast(turn);
     this.began();
     this.#pump();
     this.#markLast();
     for (const aside of this.store.asides) this.drawAside(aside);
     for (const call of [...this.cards.keys(), ...this.store.asked.keys()]) this.drawAsked(call);
-    this.toEnd();
+    this.#settle();
   }
 
   /** Draw older turns upwards, a few at a time, so that the page never stands still. */
@@ -157,8 +165,10 @@ export class Conversation {
 
   drawOlder() {
     const { store } = this;
+    const held = document.activeElement === this.earlier;
     this.earlier.hidden = !store.hasMore && !this.pending.length;
-    this.earlier.disabled = store.fetching;
+    this.earlier.setAttribute("aria-disabled", String(store.fetching));
+    if (held && this.earlier.hidden) this.log.focus({ preventScroll: true });
     this.earlier.textContent = store.fetching ? "Loading…" : "Earlier messages";
     this.empty.hidden = store.turns.length > 0 || store.live !== null || store.asides.length > 0;
     // Seen once, it is not told of again: look anew while it is still in sight.
@@ -273,17 +283,21 @@ export class Conversation {
   /** @param {string} call */
   drawAsked(call) {
     const held = this.cards.get(call);
+    const question = this.store.asked.get(call);
+    const told = JSON.stringify(question);
+    // Another page has come, and all are asked again: what one writes in it is not made anew.
+    if (held && held.dataset.told === told && !held.querySelector(":disabled")) return;
     const focused = held?.contains(document.activeElement);
     held?.remove();
     this.cards.delete(call);
     const { area } = this.view.composer;
-    const question = this.store.asked.get(call);
     const card = question && cardOf(question, (choice, text) => {
       this.store.send({ do: "answer", call, choice, text });
       this.view.say("Your answer was sent.");
       area.focus();
     });
     if (card) {
+      card.dataset.told = told;
       this.cards.set(call, card);
       this.asks.append(card);
     }

@@ -2,7 +2,7 @@
 
 /** @import {View} from "./view.js" */
 import { Completer } from "./completer.js";
-import { button, make } from "./nodes.js";
+import { button, composes, make } from "./nodes.js";
 
 export class Form {
   /** @param {View} view */
@@ -40,7 +40,7 @@ export class Form {
       given(field.value.trim());
     };
     this.root.onkeydown = (event) => {
-      if (event.key === "Escape" && !event.defaultPrevented) this.close();
+      if (event.key === "Escape" && !event.defaultPrevented && !composes(event)) this.close();
     };
     field.focus();
     field.select();

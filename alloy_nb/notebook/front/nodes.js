@@ -1,5 +1,7 @@
 // Making nodes, of words; the clipboard.
 
+const LINES = 20; // that can be undone: a browser takes seconds for hundreds, and minutes for more
+
 let numbers = 0;
 
 /** A number that no other thing of this page has. */
@@ -101,6 +103,61 @@ export async function copied(text) {
     area.remove();
     if (held instanceof HTMLElement) held.focus({ preventScroll: true });
     return done;
+  }
+}
+
+/**
+ * Whether a key is the input method's: Enter and Escape end a composition there. Safari tells of the
+ * one that ends it afterwards, by its code alone.
+ * @param {KeyboardEvent} event
+ */
+export function composes(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
+/**
+ * Write over a part of a field as one who types does: so it can be undone.
+ * @param {HTMLTextAreaElement|HTMLInputElement} field
+ * @param {string} text
+ */
+export function overwrite(field, text, start = 0, end = field.value.length) {
+  if (!text && start === end) return;
+  field.setSelectionRange(start, end);
+  const isShort = text.split("\n", LINES + 1).length <= LINES;
+  const can = isShort && document.activeElement === field;
+  if (can && document.execCommand(text ? "insertText" : "delete", false, text)) return;
+  field.setRangeText(text, start, end, "end");
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
+/**
+ * The nodes of a list, which stand as long as what they show does: what is pressed, focused or was
+ * said to a screen reader is not made anew because something else came or went.
+ */
+export class Rows {
+  /**
+   * @param {HTMLElement} root
+   * @param {() => void} bereft called where the one with the focus has gone
+   */
+  constructor(root, bereft) {
+    this.root = root;
+    this.bereft = bereft;
+    /** @type {Map<string, HTMLElement>} */
+    this.nodes = new Map();
+  }
+
+  /** @param {[string, () => HTMLElement][]} rows what each shows, as a text, and what makes it */
+  draw(rows) {
+    const before = this.nodes;
+    this.nodes = new Map(rows.map(([shown, make]) => [shown, before.get(shown) ?? make()]));
+    const now = [...this.nodes.values()];
+    const focused = this.root.contains(document.activeElement);
+    for (const node of before.values()) if (!now.includes(node)) node.remove();
+    now.forEach((node, place) => {
+      const there = this.root.children[place];
+      if (node !== there) this.root.insertBefore(node, there ?? null);
+    });
+    if (focused && !this.root.contains(document.activeElement)) this.bereft();
   }
 }
 

@@ -1,7 +1,7 @@
 // A question before a call, in a cell and in a panel. Every text is set as text: none becomes markup.
 
 /** @import {Question} from "./shapes.js" */
-import { button, fresh, make } from "./nodes.js";
+import { button, composes, fresh, make } from "./nodes.js";
 
 /** @param {Question} question */
 function subjectOf(question) {
@@ -67,7 +67,7 @@ export function cardOf(question, answered) {
   reason.addEventListener("keydown", (event) => {
     // Enter in an empty field is no answer.
     const given = reason.value.trim();
-    if (event.key === "Enter" && !event.isComposing && given) answer("denied", reason.value);
+    if (event.key === "Enter" && !composes(event) && given) answer("denied", reason.value);
   });
   const deny = make("div", "alloy-ask-row");
   deny.append(plain("Deny", () => answer("denied", reason.value)), reason);
@@ -91,6 +91,7 @@ export function cardOf(question, answered) {
     allow.append(change);
     const run = () => answer("edited", area.value);
     area.addEventListener("keydown", (event) => {
+      if (composes(event)) return;
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
       if (event.key === "Escape") show(false);
     });

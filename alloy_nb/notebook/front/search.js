@@ -2,7 +2,7 @@
 
 /** @import {Hit} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { button, fresh, make } from "./nodes.js";
+import { button, composes, fresh, make } from "./nodes.js";
 import { fragment } from "./wall.js";
 
 const PAUSE_MS = 300; // after a key, before the kernel is asked
@@ -29,8 +29,9 @@ export class Search {
       this.timer = setTimeout(() => this.#ask(), PAUSE_MS);
     });
     this.root.addEventListener("keydown", (event) => {
+      if (composes(event)) return;
       if (event.key === "Escape") this.open(false);
-      if (event.key !== "Enter" || event.target !== this.field || event.isComposing) return;
+      if (event.key !== "Enter" || event.target !== this.field) return;
       clearTimeout(this.timer);
       this.#ask();
     });

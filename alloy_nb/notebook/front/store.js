@@ -37,6 +37,8 @@ export class Store {
     this.said = [];
     /** @type {Set<View>} */
     this.views = new Set();
+    /** @type {View|null} the one in which something was sent last */
+    this.asker = null;
     this.fetching = false;
     this.closed = false;
     this.doubted = 0;
@@ -110,7 +112,7 @@ export class Store {
   #doubt() {
     clearTimeout(this.doubted);
     this.doubted = setTimeout(() => this.close(), GONE_MS);
-    this.#hello();
+    this.#wonder({ do: "hello", version: this.model.get("version") ?? null });
   }
 
   /** What stands around the conversation, with the lists to choose from. @returns {Head} */
@@ -135,6 +137,7 @@ export class Store {
     this.live = null;
     this.asked.clear();
     this.#tell((view) => view.draw());
+    this.#say("The kernel is gone.");
   }
 
   // to the kernel
@@ -246,10 +249,11 @@ export class Store {
    */
   notice(level, text) {
     const key = next();
-    this.notices = [...this.notices, { key, level, text }].slice(-3);
+    const others = this.notices.filter((one) => one.text !== text);
+    this.notices = [...others, { key, level, text }].slice(-3);
     this.#tell((view) => view.composer.drawNotices());
     if (level !== "info") return; // an error is an alert by itself
-    this.#tell((view) => view.say(text));
+    this.#say(text);
     setTimeout(() => this.dismiss(key), FADES_MS);
   }
 
@@ -274,6 +278,27 @@ export class Store {
     }
   }
 
+  /** The view that is heard by a screen reader: several would all say the same. */
+  get speaker() {
+    const views = [...this.views];
+    return (
+      views.find(({ root }) => root.contains(document.activeElement)) ??
+      views.find(({ root }) => root.checkVisibility()) ??
+      views[0]
+    );
+  }
+
+  /** Tell a screen reader. @param {string} words */
+  #say(words) {
+    this.speaker?.say(words);
+  }
+
+  /** @param {string} text */
+  #draft(text) {
+    const asker = [...this.views].find((view) => view === this.asker);
+    (asker ?? this.speaker)?.composer.offer(text);
+  }
+
   /** @param {any} message */
   #hear(message) {
     if (!message || typeof message.kind !== "string") return;
@@ -288,7 +313,7 @@ export class Store {
         this.live = { ...message.turn, outputs: [...(message.turn.outputs ?? [])] };
         this.#began(message.turn);
         this.#tell((view) => view.talk.began());
-        return this.#tell((view) => view.say("Answering."));
+        return this.#say("Answering.");
       case "output":
         return this.#output(message);
       case "end":
@@ -307,7 +332,7 @@ export class Store {
       case "asked":
         this.asked.set(message.call, message.question);
         this.#tell((view) => view.talk.drawAsked(message.call));
-        return this.#tell((view) => view.say("The model waits for your answer."));
+        return this.#say("The model waits for your answer.");
       case "answered":
         this.asked.delete(message.call);
         return this.#tell((view) => view.talk.drawAsked(message.call));
@@ -327,7 +352,7 @@ export class Store {
       case "saved":
         return this.notice("info", `Saved as ${message.path}`);
       case "draft":
-        return this.#tell((view) => view.composer.write(String(message.text)));
+        return this.#draft(String(message.text));
     }
   }
 
@@ -357,7 +382,7 @@ export class Store {
     if (this.live?.id === turn.id) this.live = null;
     const words = { stopped: "Stopped.", failed: "The turn failed." }[turn.state];
     this.#tell((view) => view.talk.ended(turn));
-    this.#tell((view) => view.say(words ?? "The answer is complete."));
+    this.#say(words ?? "The answer is complete.");
   }
 
   /** @param {{turns: Turn[], first?: number}} message */

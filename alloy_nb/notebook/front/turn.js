@@ -2,7 +2,7 @@
 
 /** @import {Output, Turn} from "./shapes.js" */
 /** @import {View} from "./view.js" */
-import { button, count, fit, icon, make } from "./nodes.js";
+import { button, composes, count, fit, icon, make } from "./nodes.js";
 import { PICTURE, fragment } from "./wall.js";
 
 export class TurnBox {
@@ -24,9 +24,11 @@ export class TurnBox {
 
   /** @param {Turn} turn */
   draw(turn) {
+    const isEdited = this.prompt.querySelector(".alloy-editing") !== null;
+    const isSame = this.turn.prompt.text === turn.prompt.text;
     this.turn = turn;
     this.root.setAttribute("aria-label", turn.turn ? `Turn ${turn.turn}` : "The turn that runs");
-    this.#drawPrompt();
+    if (!isEdited || !isSame) this.#drawPrompt();
     const kept = new Set(turn.outputs.map((output) => output.id));
     for (const [id, { node }] of this.outputs) {
       if (kept.has(id)) continue;
@@ -134,11 +136,12 @@ export class TurnBox {
     };
     const send = () => {
       if (!area.value.trim()) return;
+      this.view.talk.sticks = true; // who asks wants to see the answer
       this.view.store.send({ do: "edit", turn: turn.turn, text: area.value });
       close();
     };
     area.addEventListener("keydown", (event) => {
-      if (event.isComposing) return;
+      if (composes(event)) return;
       if (event.key === "Escape") close();
       if (event.key !== "Enter" || event.shiftKey) return;
       event.preventDefault();
@@ -202,7 +205,10 @@ export class TurnBox {
     };
     this.foot.append(button("Copy the answer", text, { icon: "copy" }));
     if (turn.turn === null) return;
-    const again = () => this.view.store.send({ do: "regenerate", turn: turn.turn });
+    const again = () => {
+      this.view.talk.sticks = true;
+      this.view.store.send({ do: "regenerate", turn: turn.turn });
+    };
     this.foot.append(button("Answer again", again, { icon: "again" }));
   }
 

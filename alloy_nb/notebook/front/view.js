@@ -86,7 +86,7 @@ export class View {
     if (this.away) this.#restore();
     this.away = false;
     this.#cover(this.root.closest(".jp-OutputArea"));
-    const side = this.root.closest(".jupyterlab-sidecar");
+    const side = this.root.closest(".jupyterlab-sidecar, .jp-LinkedOutputView");
     if (side) this.sizes.observe(side);
     const isFilling = this.root.classList.contains("alloy-fill");
     if (side || isFilling) this.root.style.height = side ? `${side.clientHeight - EDGE}px` : "";
@@ -105,6 +105,7 @@ export class View {
   /** Out of the page, nodes lose the focus and where they were scrolled to. */
   #restore() {
     this.talk.restore();
+    this.composer.recover();
     const held = this.focused;
     if (held instanceof HTMLElement && document.activeElement === document.body) {
       held.focus({ preventScroll: true });
@@ -188,7 +189,10 @@ export class View {
 
   /** @param {string} code */
   async insert(code) {
-    const done = await inserted(this.root, code).catch(() => false);
+    // A view in an area of its own stands in no notebook: there may be several beside it.
+    const roots = [this.root, ...[...this.store.views].map((view) => view.root)];
+    const root = roots.find((one) => one.closest(".jp-NotebookPanel")) ?? this.root;
+    const done = await inserted(root, code).catch(() => false);
     if (done) return this.store.notice("info", "Inserted into a new cell.");
     const held = await copied(code);
     const words = "Copied: paste it into a new cell.";
