@@ -49,6 +49,7 @@ class Canary:
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
+        self.noted = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -72,11 +73,12 @@ class Canary:
         while True:
             connection, _ = self._listener.accept()
             with connection:
-                connection.settimeout(2)
+                connection.settimeout(20)
                 said = connection.recv(65_536)
                 if said == b"END":
                     return
                 self.heard.append(said)
+                self.noted.set()
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
@@ -447,7 +449,7 @@ def test_with_a_yes_it_does_happen_and_the_yes_is_logged(action, world, caplog):
     world.says = "y"
     first, prompt = in_a_table(world, ACTIONS[action](world))
     world.run(first, prompt, asker("ask"))
-    assert world.canary.heard != []
+    assert world.canary.noted.wait(20)  # the shell may be gone before the server looks
     assert "risk=run allowed=True" in caplog.text
 
 
