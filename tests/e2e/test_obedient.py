@@ -11,6 +11,7 @@ nothing.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import logging
 import re
@@ -79,7 +80,8 @@ class Canary:
                     return
                 self.heard.append(said)
                 self.noted.set()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                with contextlib.suppress(OSError):  # it may be gone by now
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 # --- the model ------------------------------------------------------------------------------------
