@@ -204,6 +204,8 @@ class Kernel:
         self.manager = manager
         self.client = client
         self.home = home
+        self.others: list[Iopub] = []
+        """What came while a cell was followed, and belongs to another one."""
         self._poller = zmq.Poller()
         for channel in (client.shell_channel, client.iopub_channel, client.stdin_channel):
             self._poller.register(channel.socket, zmq.POLLIN)
@@ -331,9 +333,10 @@ class Kernel:
             raw = self.client.get_iopub_msg(timeout=0)
         except queue.Empty:
             return False
-        if raw["parent_header"].get("msg_id") != id_:
-            return False
         message = Iopub(raw["msg_type"], raw["content"], raw["arrived_at"], raw["size"])
+        if raw["parent_header"].get("msg_id") != id_:
+            self.others.append(message)
+            return False
         run.messages.append(message)
         if on_message:
             on_message(message)
@@ -355,7 +358,7 @@ def _answerer(answers: Answers | None) -> Callable[[str], str]:
 
 @contextlib.contextmanager
 def start_kernel(
-    env: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout: float = 60.0
+    env: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout: float = 180.0
 ) -> Iterator[Kernel]:
     """Start a kernel in an empty world of its own, and end it with the block."""
     with tempfile.TemporaryDirectory(prefix="alloy-kernel-", ignore_cleanup_errors=True) as name:
@@ -368,6 +371,19 @@ def start_kernel(
 
 @contextlib.contextmanager
 def _managed(home: Path, cwd: Path, env: dict[str, str], timeout: float) -> Iterator[Kernel]:
+    try:
+        manager, client = _started(home, cwd, env, timeout)
+    except RuntimeError:  # it died: somebody took a port between its choice and its use
+        manager, client = _started(home, cwd, env, timeout)
+    try:
+        yield Kernel(manager, client, home)
+    finally:
+        _ended(manager, client)
+
+
+def _started(
+    home: Path, cwd: Path, env: dict[str, str], timeout: float
+) -> tuple[KernelManager, BlockingKernelClient]:
     manager = KernelManager(connection_file=str(home / "connection.json"))
     # Not the kernel spec: its `python` may be another one, and it would need folders of ours.
     manager.kernel_spec.argv = [
@@ -381,9 +397,14 @@ def _managed(home: Path, cwd: Path, env: dict[str, str], timeout: float) -> Iter
     try:
         client.start_channels()
         client.wait_for_ready(timeout=timeout)
-        yield Kernel(manager, client, home)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-        client.context.destroy(linger=0)
+    except BaseException:
+        _ended(manager, client)
+        raise
+    return manager, client
+
+
+def _ended(manager: KernelManager, client: BlockingKernelClient) -> None:
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()
+    client.context.destroy(linger=0)

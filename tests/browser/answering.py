@@ -13,8 +13,10 @@ each request that follows it. What nobody wrote an answer for is repeated.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from tests.servers.held import holds
 from tests.servers.sse import Answer, Request, Server, loop
 from tests.servers.wire import Block, Reply, Say
 
@@ -26,6 +28,7 @@ class Model(Server):
 
     def __init__(self) -> None:
         self._answers: dict[str, tuple[list[list[Block]], float | None]] = {}
+        self._holds: dict[str, tuple[str, threading.Event]] = {}
         super().__init__(otherwise=self._answer)
 
     @property
@@ -36,6 +39,11 @@ class Model(Server):
     def on(self, words: str, *replies: list[Block], per_second: float | None = None) -> None:
         """Answer a prompt that holds these words so, with as many deltas a second at most."""
         self._answers[words] = (list(replies), per_second)
+
+    def hold(self, words: str, before: str) -> threading.Event:
+        """Let replies to such a prompt wait before these words; return what lets them go on."""
+        self._holds[words] = before, threading.Event()
+        return self._holds[words][1]
 
     def about(self, words: str) -> list[Request]:
         """Return the requests whose last message of the person holds these words."""
@@ -49,6 +57,8 @@ class Model(Server):
         else:
             replies, per_second = self._answers[found]
         reply = Reply(replies[min(step, len(replies) - 1)], id=f"reply_{len(self.requests)}")
+        if found in self._holds:
+            return holds(reply, *self._holds[found])(request)  # type: ignore[return-value]
         return loop(reply, per_second=per_second)[0](request)  # type: ignore[return-value]
 
 

@@ -42,11 +42,11 @@ class Notebook7(Lab):
             self.page.wait_for_timeout(100)
         raise TimeoutError(f"no idle kernel in {timeout} s; the last: {json.dumps(found)}")
 
-    def assert_clean(self) -> None:
+    def assert_clean(self, *, console: bool = True) -> None:
         """Assert that nothing was asked of strangers and that no script failed, but for its own."""
         while OWN_FAILURE in self.page_errors:
             self.page_errors.remove(OWN_FAILURE)
-        super().assert_clean()
+        super().assert_clean(console=console)
 
     def _address(self, path: Path) -> str:
         return f"{self.url}/notebooks/{path.name}"

@@ -23,6 +23,13 @@ _PASTE = """([area, kind, name, type, base64]) => {
 }"""
 
 
+_FRAMES = """(node) => {
+    globalThis.frames_seen = new Set([node.innerText]);
+    new MutationObserver(() => globalThis.frames_seen.add(node.innerText))
+        .observe(node, {subtree: true, childList: true, characterData: true});
+}"""
+
+
 class Panel:
     """A panel in a page."""
 
@@ -118,8 +125,11 @@ class Panel:
 
     def asked(self, text: str, until: str | None = None, timeout: float = PATIENCE) -> Locator:
         """Ask, and wait for the end of the turn; return the turn."""
+        turns = self.turn(text.split("\n")[0].split(" @")[0])
+        before = turns.count()
         self.ask(text)
-        turn = self.turn(text.split("\n")[0].split(" @")[0]).last
+        expect(turns).to_have_count(before + 1, timeout=timeout)
+        turn = turns.last
         expect(turn).to_be_visible(timeout=timeout)
         self.wait_idle(timeout)
         if until is not None:
@@ -128,13 +138,22 @@ class Panel:
 
     def wait_idle(self, timeout: float = PATIENCE) -> None:
         """Wait until no turn runs."""
-        expect(self.stop).to_be_hidden(timeout=timeout)
+        # By its class: while it stops, its name is another.
+        expect(self.root.locator(".alloy-stop")).to_be_hidden(timeout=timeout)
+
+    def frames(self, turn: Locator) -> set[str]:
+        """Return what a turn shows, from now on until no turn runs."""
+        turn.evaluate(_FRAMES)
+        self.wait_idle()
+        seen: set[str] = set(self.page.evaluate("() => [...globalThis.frames_seen]"))
+        return seen
 
     def wait_notice(self, words: str | re.Pattern[str]) -> None:
         """Wait until it is said, and dismiss what was noticed."""
         expect(self.notices.last).to_contain_text(words, timeout=PATIENCE)
-        while self.notices.count():
-            self.button("Dismiss", self.notices.first).click()
+        # Not with a click, for which one that goes by itself meanwhile would be waited for.
+        self.button("Dismiss", self.notices).evaluate_all("all => all.forEach(one => one.click())")
+        expect(self.notices).to_have_count(0)
 
     def give(self, how: str, name: str, kind: str, base64: str) -> None:
         """Paste or drop a file on the composer."""

@@ -37,7 +37,7 @@ class Asked:
 
     def start(self):
         self.notebook.start(1)
-        expect(self.card).to_be_visible(timeout=15_000)
+        expect(self.card).to_be_visible()
         return self
 
     @property
@@ -100,7 +100,7 @@ def test_what_is_saved_holds_the_decision_and_no_widget(ask, lab):
     for kind in ("text/html", "text/markdown", "text/plain"):
         assert "allowed once" in "".join(decided[0][kind])
     again = lab.open(asked.notebook.path, kernel=False)
-    assert "allowed once" in again.text(1)
+    again.wait_text(1, "allowed once")
     assert again.output(1).locator(".alloy-ask").count() == 0
 
 
@@ -159,6 +159,7 @@ def test_the_card_has_the_focus_and_tab_and_enter_reach_its_buttons(ask):
 
 def test_keys_on_the_card_itself_decide_nothing(ask):
     asked = ask()
+    expect(asked.card).to_be_focused()  # else they would be the notebook's
     for key in ("Enter", "Space", "Escape", "y", "a", "Escape"):
         asked.page.keyboard.press(key)
     asked.page.wait_for_timeout(500)
@@ -213,7 +214,7 @@ def test_who_writes_in_another_cell_is_not_taken_away_from_there(lab):
         asked.notebook.start(1)
         asked.notebook.cell(2).locator(".cm-content").click()
         asked.page.keyboard.type("x")
-        expect(asked.card).to_be_visible(timeout=15_000)
+        expect(asked.card).to_be_visible()
         asked.page.wait_for_timeout(300)
         asked.page.keyboard.type("yz")
         assert "xyz" in asked.notebook.cell(2).locator(".cm-content").inner_text()

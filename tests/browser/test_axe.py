@@ -38,7 +38,7 @@ def test_the_approval_card_of_a_cell_has_no_grave_violation_in_either_theme(lab)
         notebook.run(0)
         notebook.start(1)
         card = notebook.output(1).locator(".alloy-ask")
-        expect(card).to_be_visible(timeout=15_000)
+        expect(card).to_be_visible()
         for theme in ("dark", "light"):
             lab.set_theme(theme)
             assert_accessible(lab.page, ".alloy-ask")

@@ -136,7 +136,7 @@ def test_the_canary_is_asked_where_text_is_not_made_fit(watched):
     """A test that cannot fail proves nothing: raw text does reach the server."""
     image = watched.aimed('<img src="http://evil.example/x.png">')
     watched.page.evaluate(_INSERT, [image])
-    watched.page.wait_for_timeout(300)
+    watched.canary.wait_for_requests(1)
     assert len(watched.canary.requests) == 1
     assert watched.page.evaluate(_LIVE) != []
 

@@ -5,7 +5,7 @@ import pytest
 CELLS = [
     "print('hello')\nfrom IPython.display import HTML\nHTML('<b>bold</b>')",
     "import time\nh = display('frame 0', display_id=True)\n"
-    "for n in range(1, 11):\n    time.sleep(.1); h.update(f'frame {n}')",
+    "for n in range(1, 11):\n    time.sleep(.3); h.update(f'frame {n}')",
     "name = input('who? '); print('you are', name)",
     "import time; time.sleep(60)",
     "from IPython.display import HTML; HTML('<img src=\"http://canary.invalid/x.png\">')",
@@ -88,4 +88,6 @@ def test_a_saved_notebook_opens_again_with_its_outputs(lab):
     notebook = lab.open_notebook(["print('kept')"])
     notebook.run(0)
     notebook.save()
-    assert lab.open(notebook.path, kernel=False).text(0) == "kept"
+    again = lab.open(notebook.path, kernel=False)
+    again.wait_text(0, "kept")
+    assert again.text(0) == "kept"

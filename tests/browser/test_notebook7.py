@@ -50,7 +50,7 @@ def test_the_saved_notebook_holds_the_outputs_and_opens_again(notebook):
     saved = notebook.save()
     assert saved["cells"][0]["outputs"][0]["text"] == ["hello\n"]
     again = notebook.lab.open(notebook.path, kernel=False)
-    assert again.text(0).startswith("hello")
+    again.wait_text(0, "hello")
 
 
 def test_each_theme_gets_its_picture(notebook, tmp_path):

@@ -44,6 +44,8 @@ _LONG_TASKS = """() => {
         for (const one of list.getEntries()) globalThis.longTasks.push(one.duration);
     }).observe({entryTypes: ["longtask"]});
 }"""
+_SHOWS = """(words) => [...document.querySelectorAll(".alloy-turn")].at(-1)
+    ?.textContent.includes(words)"""
 _SCROLL_UP = """async (root, many) => {
     const log = root.querySelector(".alloy-log");
     const end = performance.now() + 120_000;
@@ -193,7 +195,8 @@ print(len(long.messages))
     start = time.monotonic()
     lab.page.keyboard.press("Control+Enter")
     panel = Panel(lab.page, book.output(2).locator(".alloy-panel"))
-    expect(panel.last).to_contain_text("question number 999", timeout=PATIENCE)
+    # In each frame: `expect` looks but once a second in the end.
+    lab.page.wait_for_function(_SHOWS, arg="question number 999", timeout=PATIENCE)
     opened = (time.monotonic() - start) * 1000
     panel.wait()
     book.wait_done(2)
@@ -228,9 +231,13 @@ def test_a_stop_takes_effect_at_once(panel, model):
         closed = model.about(f"tell me for ever, {number}")[-1].wait_closed()
         served.append((closed - clicked) * 1000)
         expect(panel.last).to_contain_text("Stopped.")
-    print(f"from the click to the panel: {took} ms; to the model's server: {served} ms")
-    assert min(took) <= STOP_MS
-    assert min(served) <= STOP_MS
+    stretch = max(1, panel.page.evaluate(_STRETCH))
+    print(
+        f"from the click to the panel: {took} ms; to the model's server: {served} ms; the machine "
+        f"stretches work {stretch:.1f} times"
+    )
+    assert min(took) <= STOP_MS * stretch
+    assert min(served) <= STOP_MS * stretch
 
 
 def gaps(panel, model, words):

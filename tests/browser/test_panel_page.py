@@ -881,6 +881,22 @@ _SCROLL = """async (log, top) => {
 }"""
 
 
+def scroll_up(panel):
+    """Turn the wheel, and wait until what it moves stands still."""
+    panel.log.hover()
+    panel.page.mouse.wheel(0, -900)
+    panel.page.wait_for_function(f"({_GAP})(document.querySelector('.alloy-log')) > 300")
+    panel.log.evaluate(
+        """async (log) => {
+            for (let last = -1; last !== log.scrollTop;) {
+                last = log.scrollTop;
+                await new Promise((go) => setTimeout(go, 100));
+                await new Promise((go) => requestAnimationFrame(go));
+            }
+        }"""
+    )
+
+
 def scroll(panel, top):
     panel.log.evaluate(_SCROLL, top)
 
@@ -896,9 +912,7 @@ def test_it_opens_at_the_end_and_stays_there_while_it_streams(open_panel):
 
 def test_who_reads_above_is_left_there_and_told_how_much_is_new(open_panel):
     panel = open_panel(MANY)
-    panel.log.hover()
-    panel.page.mouse.wheel(0, -900)
-    panel.page.wait_for_timeout(200)
+    scroll_up(panel)
     before = panel.log.evaluate("log => log.scrollTop")
     panel.deliver({"kind": "begin", "turn": turn(2001, "go", state="live")})
     panel.deliver({"kind": "output", "turn": "t2001", "id": "a", "html": "<p>line</p>" * 40})
@@ -910,9 +924,7 @@ def test_who_reads_above_is_left_there_and_told_how_much_is_new(open_panel):
 
 def test_who_reads_above_is_told_of_a_question(open_panel):
     panel = open_panel(MANY)
-    panel.log.hover()
-    panel.page.mouse.wheel(0, -900)
-    panel.page.wait_for_timeout(200)
+    scroll_up(panel)
     panel.deliver({"kind": "asked", "call": "c1", "question": dict(QUESTION)})
     panel.button("Waits for your answer ↓").click()
     expect(panel.button("Allow once")).to_be_in_viewport()
@@ -1164,6 +1176,7 @@ def test_an_output_that_is_drawn_anew_gets_the_same_nodes_back(open_panel):
             area.focus();
             area.setSelectionRange(2, 4);
             log.scrollTop = 500;
+            await new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)));
             await wait(100);
             output.textContent = "Loading widget...";
             await wait(30);
@@ -1815,6 +1828,5 @@ def test_what_grows_below_the_end_is_followed_also_where_the_composer_grows_with
         {"kind": "notice", "level": "error", "text": "one\ntwo"},
         {"kind": "asked", "call": "c1", "question": dict(QUESTION)},
     )
-    panel.page.wait_for_timeout(200)
-    assert panel.log.evaluate(_GAP) <= 2
+    panel.page.wait_for_function(f"({_GAP})(document.querySelector('.alloy-log')) <= 2")
     expect(panel.button("Allow once")).to_be_in_viewport()

@@ -46,10 +46,11 @@ def side_of(book):
 
 
 def test_it_stands_beside_the_notebook_and_fills_its_area(book, panel):
+    fills = "(node) => node.offsetHeight > 0.9 * node.closest('.jupyterlab-sidecar').offsetHeight"
+    book.page.wait_for_function(fills, arg=panel.root.element_handle())
     notebook = book.page.locator(".jp-NotebookPanel").bounding_box()
     side = side_of(book).bounding_box()
     assert side["x"] >= notebook["x"] + notebook["width"]
-    assert panel.root.bounding_box()["height"] > 0.9 * side["height"]
     assert book.output(1).locator(".alloy-panel").count() == 0
     expect(book.page.get_by_role("tab", name="alloy: main")).to_be_visible()
 

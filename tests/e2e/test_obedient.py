@@ -11,6 +11,7 @@ nothing.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import logging
 import re
@@ -49,6 +50,7 @@ class Canary:
 
     def __init__(self) -> None:
         self.heard: list[bytes] = []
+        self.noted = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -72,12 +74,14 @@ class Canary:
         while True:
             connection, _ = self._listener.accept()
             with connection:
-                connection.settimeout(2)
+                connection.settimeout(20)
                 said = connection.recv(65_536)
                 if said == b"END":
                     return
                 self.heard.append(said)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                self.noted.set()
+                with contextlib.suppress(OSError):  # it may be gone by now
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -447,7 +451,7 @@ def test_with_a_yes_it_does_happen_and_the_yes_is_logged(action, world, caplog):
     world.says = "y"
     first, prompt = in_a_table(world, ACTIONS[action](world))
     world.run(first, prompt, asker("ask"))
-    assert world.canary.heard != []
+    assert world.canary.noted.wait(20)  # the shell may be gone before the server looks
     assert "risk=run allowed=True" in caplog.text
 
 

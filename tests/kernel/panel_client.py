@@ -18,6 +18,7 @@ from tests.kernel_harness import CellRun, Kernel
 __all__ = ["Heard", "PanelClient", "Store"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+_SHOWS = ("stream", "display_data", "update_display_data", "execute_result", "error")
 PATIENCE = 60.0
 
 
@@ -96,7 +97,11 @@ class PanelClient:
         self.heard: list[Heard] = []
         self.updates: list[Heard] = []
         """The panel's own output in the notebook, shown anew."""
+        self.elsewhere: list[dict[str, Any]] = []
+        """What was shown in cells meanwhile, besides."""
         self.cells: dict[str, CellRun] = {}
+        self.begun: set[str] = set()
+        """The cells that run or have run."""
         self._subshell = _subshell(kernel)
         self.cell = kernel.run(code)
         assert self.cell.ok, self.cell.text
@@ -128,6 +133,12 @@ class PanelClient:
         """Run a cell, and go on."""
         id_ = self.kernel.client.execute(code)
         self.cells[id_] = CellRun(code, time.monotonic())
+        return id_
+
+    def begin_cell(self, code: str) -> str:
+        """Run a cell, and go on when it runs."""
+        id_ = self.send_cell(code)
+        self.until(lambda: id_ in self.begun)
         return id_
 
     def until(self, is_so: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -162,8 +173,12 @@ class PanelClient:
 
     def _take(self, raw: dict[str, Any]) -> None:
         content, at, size = raw["content"], raw["arrived_at"], raw["size"]
+        if raw["msg_type"] == "execute_input":
+            self.begun.add(raw["parent_header"].get("msg_id"))
         if raw["msg_type"] == "update_display_data" and self.kept in str(content["transient"]):
             self.updates.append(Heard("update", content, at, size))
+        elif raw["msg_type"] in _SHOWS:
+            self.elsewhere.append(content)
         if raw["msg_type"] != "comm_msg" or content["comm_id"] != self.comm:
             return
         data = content["data"]

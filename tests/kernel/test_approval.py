@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.kernel.front_end import FrontEnd, has_subshells
+from tests.kernel.front_end import FrontEnd, has_subshells, patience
 from tests.servers.sse import Server, loop
 from tests.servers.wire import Call, Say
 
@@ -158,7 +158,13 @@ def test_the_card_shows_what_waits_for_the_person(asking):
 
 
 @pytest.fixture
-def cards(asking):
+def is_patient(asking):
+    with patience(asking.kernel):
+        yield
+
+
+@pytest.fixture
+def cards(asking, is_patient):
     """Let the model call python, and answer each card; return the run, the front end and more."""
 
     def ask(*codes, answers, flags="", **front):
@@ -229,7 +235,7 @@ def test_what_was_edited_runs_and_the_model_is_told(cards):
     assert "edited by you" in run.text
 
 
-def test_only_the_first_answer_counts_and_odd_ones_mean_nothing(cards, asking):
+def test_only_the_first_answer_counts_and_odd_ones_mean_nothing(asking, is_patient):
     odd = [{"choice": "everything"}, {"choice": 3}, {"choice": "denied", "text": 3}, {}, [], "y"]
 
     class Twice(FrontEnd):
@@ -269,7 +275,7 @@ def test_a_front_end_without_subshells_is_asked_in_words(asks, asking):
     assert (len(run.prompts), ran) == (1, 0)
 
 
-def test_an_interrupt_while_a_card_waits_stops_the_turn_at_once_and_nothing_ran(asking):
+def test_an_interrupt_while_a_card_waits_stops_the_turn_at_once_and_nothing_ran(asking, is_patient):
     asking.kernel.run("ran = 0")
     if not has_subshells(asking.kernel):
         pytest.skip("this ipykernel hears no widget while a cell runs")

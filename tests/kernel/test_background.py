@@ -3,6 +3,7 @@
 import queue
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from tests.browser.lab import _write_kernel_spec
 from tests.kernel_harness import Iopub, clean_environment, final_outputs
+from tests.servers.held import holds
 from tests.servers.sse import Server, loop
-from tests.servers.wire import Call, Say, words
+from tests.servers.wire import Call, Reply, Say, words
 
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 PATIENCE = 60.0
@@ -24,7 +26,9 @@ def begins(asking):
     servers = []
 
     def begin(*replies, flags="", approve="all", per_second=None, **options):
-        server = Server(*loop(*replies, per_second=per_second)).__enter__()
+        plain = iter(loop(*(r for r in replies if not callable(r)), per_second=per_second))
+        script = [reply if callable(reply) else next(plain) for reply in replies]
+        server = Server(*script).__enter__()
         servers.append(server)
         asking.use(server, approve=approve)
         return asking.ask("go", f"--bg {flags}", **options), server
@@ -37,7 +41,9 @@ def begins(asking):
 
 def heard(kernel, run, text, *meanwhile):
     """Return the outputs of a run when an update shows a text, while whatever cells ran."""
+    between = [m for m in kernel.others if m.type == "update_display_data"]
     later = [m for each in meanwhile for m in each.of("update_display_data")]
+    later = sorted([*between, *later], key=lambda message: message.arrived_at)
     messages, end = [*run.messages, *later], time.monotonic() + PATIENCE
     while text not in str(final_outputs(messages)):
         assert time.monotonic() < end, final_outputs(messages)
@@ -50,10 +56,25 @@ def heard(kernel, run, text, *meanwhile):
     return final_outputs(messages)
 
 
+def running(folder, code):
+    """Code of a tool that says by a file that it runs, and what waits for that."""
+    there = folder / "there"
+
+    def wait():
+        end = time.monotonic() + PATIENCE
+        while not there.exists():
+            assert time.monotonic() < end, "the tool did not begin"
+            time.sleep(0.01)
+
+    return f"open({str(there)!r}, 'w').close()\n{code}", wait
+
+
 def test_the_cell_returns_while_the_answer_still_comes(begins, asking):
-    run, _ = begins([Say(words(200))], per_second=50)
+    let = threading.Event()
+    run, _ = begins(holds(Reply([Say(words(200), size=7)]), "word50", let))
+    let.set()
     assert run.ok
-    assert "word99" not in run.text
+    assert "word50" not in run.text
     assert asking.kernel.run("1 + 1").ok
 
 
@@ -140,11 +161,15 @@ def test_it_can_be_awaited_and_its_tools_run_meanwhile(begins, asking):
     assert "('Done.', 5)" in run.text
 
 
-def test_an_interrupt_ends_a_tool_that_runs_while_a_cell_awaits(begins, asking):
-    replies = [Say(words(10)), Call("python", {"code": "while True: pass"})], [Say("Done.")]
-    begins(*replies, flags="-o turn", per_second=20)
-    run, id_ = asking.kernel.send("await turn")
-    time.sleep(3)
+def test_an_interrupt_ends_a_tool_that_runs_while_a_cell_awaits(begins, asking, tmp_path):
+    code, wait = running(tmp_path, "while True: pass")
+    let = threading.Event()
+    call = holds(Reply([Say("Now."), Call("python", {"code": code})]), "python", let)
+    begins(call, [Say("Done.")], flags="-o turn")
+    run, id_ = asking.kernel.send("print('awaits'); await turn")
+    asking.until_shown(run, id_, "awaits")
+    let.set()
+    wait()
     asking.kernel.interrupt()
     asking.kernel.finish(run, id_)
     assert run.reply["status"] == "error"
@@ -154,21 +179,25 @@ def test_an_interrupt_ends_a_tool_that_runs_while_a_cell_awaits(begins, asking):
 
 
 def test_an_interrupt_ends_the_wait_and_not_the_turn(begins, asking):
-    begins([Say(words(150))], flags="-o turn", per_second=50)
-    run, id_ = asking.kernel.send("%alloy wait")
-    time.sleep(0.7)
+    let = threading.Event()
+    begins(holds(Reply([Say(words(150), size=7)]), "word50", let), flags="-o turn")
+    run, id_ = asking.kernel.send("print('waits')\n%alloy wait")
+    asking.until_shown(run, id_, "waits")
+    time.sleep(0.5)  # from there it is not far to the wait
     asking.kernel.interrupt()
     asking.kernel.finish(run, id_)
     assert not run.ok
     assert "goes on in the background" in run.text
     assert asking.evaluate("turn.done") is False
+    let.set()
     assert asking.kernel.run("%alloy wait").ok
     assert asking.evaluate("turn.text[-7:]") == "word49 "
 
 
-def test_an_interrupt_ends_a_tool_that_runs_between_two_cells(begins, asking):
-    _, server = begins([Call("python", {"code": "while True: pass"})], [Say("Done.")], flags="-o t")
-    time.sleep(2)
+def test_an_interrupt_ends_a_tool_that_runs_between_two_cells(begins, asking, tmp_path):
+    code, wait = running(tmp_path, "while True: pass")
+    _, server = begins([Call("python", {"code": code})], [Say("Done.")], flags="-o t")
+    wait()
     asking.kernel.interrupt()
     assert asking.kernel.run("1 + 1").ok
     assert "was stopped" in asking.kernel.run("%alloy wait").text
@@ -223,7 +252,7 @@ def test_a_notebook_that_runs_by_itself_holds_the_answer(tmp_path):
     main = "from nbclient.cli import main; main()"  # what `jupyter execute` runs
     command = [sys.executable, "-c", main, "--inplace", "--kernel_name=python3", "book.ipynb"]
     ran = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=180
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     done = nbformat.read(tmp_path / "book.ipynb", as_version=4).cells

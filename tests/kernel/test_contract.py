@@ -24,6 +24,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
 from functools import cache
 
 import nbformat
@@ -34,8 +35,9 @@ from tests.kernel.asking import stop_when
 from tests.kernel.test_documents import jupyter, world
 from tests.kernel.test_output_budget import markdown
 from tests.kernel_harness import REPOSITORY
+from tests.servers.held import holds
 from tests.servers.sse import Server, loop
-from tests.servers.wire import Call, Reply, Say, Think, words
+from tests.servers.wire import Call, Reply, Say, Think
 
 __all__ = ["world"]
 
@@ -109,15 +111,21 @@ def test_1_while_a_tool_runs_a_stop_keeps_what_was_said_before_it(asking):
 
 
 def test_2_a_tool_of_a_turn_in_the_background_waits_until_the_cell_has_ended(asking):
-    # The call arrives while the cell sleeps: thirty words come before it, at twenty a second.
-    calls = [Say(words(30)), Call("python", {"code": "seen = list(order)"})]
-    with Server(*loop(calls, [Say("Done.")], per_second=20)) as server:
+    let = threading.Event()  # the call arrives while the cell sleeps
+    call = holds(
+        Reply([Say("Now."), Call("python", {"code": "seen = list(order)"})]), "python", let
+    )
+    with Server(call, *loop([Say("Done.")])) as server:
         asking.use(server, approve="all")
         asking.kernel.run("order, seen = [], None")
         begun = asking.kernel.run("%%alloy --bg -o later\ngo")
         assert begun.ok, begun.text
-        busy = "import time\norder.append('begun'); time.sleep(4); order.append('ended')"
-        assert asking.kernel.run(busy).ok
+        busy = "import time\norder.append('begun'); print('begun')\ntime.sleep(3)"
+        busy += "\norder.append('ended')"
+        run, id_ = asking.kernel.send(busy)
+        asking.until_shown(run, id_, "begun")
+        let.set()
+        assert asking.kernel.finish(run, id_).ok
         waited = asking.kernel.run("%alloy wait")
         assert waited.ok, waited.text
         assert asking.evaluate("seen") == ["begun", "ended"]

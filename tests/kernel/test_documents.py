@@ -37,7 +37,7 @@ def jupyter(world, command, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
 
 

@@ -26,7 +26,7 @@ def ran(folder: Path, *command: str) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     # What bash was asked is text: it would have written this file.

@@ -124,7 +124,7 @@ def test_cells_that_wait_are_not_run_after_a_failure(asking):
 
     def refused(request):
         assert waits.wait(20)
-        time.sleep(0.3)  # until the other cell is with the kernel
+        time.sleep(1)  # until the other cell is with the kernel
         return error(401, "authentication_error")
 
     with Server(otherwise=refused) as server:

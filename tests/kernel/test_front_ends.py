@@ -180,7 +180,7 @@ def papers(world):
             env=world[1],
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
         )
         assert ran.returncode == 0, ran.stderr
         books.append(nbformat.read(folder / "out.ipynb", as_version=4))

@@ -67,7 +67,7 @@ def while_a_cell_runs(asking):
 
 
 def answered(client: Both, id_: str) -> None:
-    client.until(lambda: client.cells[id_].reply is not None)
+    client.until(lambda: client.cells[id_].reply)
 
 
 @pytest.mark.usefixtures("while_a_cell_runs")

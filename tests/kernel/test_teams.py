@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.kernel.asking import stop_when
-from tests.kernel.front_end import FrontEnd, has_subshells
+from tests.kernel.front_end import FrontEnd, has_subshells, patience
 from tests.servers.sse import Server, loop, paced, stream
 from tests.servers.wire import Call, Reply, Say, chat_events, words
 
@@ -65,8 +65,9 @@ def test_a_card_asks_in_the_place_of_the_agents_call_and_is_gone_afterwards(aski
     if not has_subshells(asking.kernel):
         pytest.skip("this ipykernel hears no widget while a cell runs")
     page = FrontEnd(asking.kernel, {"choice": "once"})
-    run, id_ = asking.kernel.send("%%alloy --team crew\ngo", allow_stdin=True)
-    asking.kernel.finish(run, id_, on_message=page.look)
+    with patience(asking.kernel):
+        run, id_ = asking.kernel.send("%%alloy --team crew\ngo", allow_stdin=True)
+        asking.kernel.finish(run, id_, on_message=page.look)
     assert (run.ok, run.prompts, asking.evaluate("ran")) == (True, [], 1)
     assert "ran += 1" in page.questions[0]["subject"]
     assert VIEW not in json.dumps([output.get("data") for output in run.outputs])

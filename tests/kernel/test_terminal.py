@@ -94,8 +94,8 @@ def test_words_are_there_before_the_answer_ends(terminal):
         terminal.child.sendline(asks(server))
         terminal.until("word01")
         terminal.child.sendintr()
-        # Stopped at that moment: most of it had not come yet.
-        assert "word0350" not in terminal.until(_PROMPT)
+        # Stopped at that moment: some of it had not come yet.
+        assert terminal.until(_PROMPT).count("word") < 350
 
 
 def test_ctrl_c_stops_and_the_next_turn_works(terminal):
@@ -132,7 +132,7 @@ def test_ctrl_c_stops_code_of_the_model(terminal):
 def test_a_person_is_asked_in_the_terminal(terminal, typed, told):
     with Server(*loop([Call("python", {"code": "answered = 6 * 7"})], [Say("Done.")])) as server:
         terminal.child.sendline(asks(server))
-        shown = terminal.until(r"\[[^\]\n]*\][^\n]*[:?>] ?$|: $|\? $|> $")
+        shown = terminal.until("or say why not: ")
         assert "answered = 6 * 7" in shown
         terminal.child.sendline(typed)
         said = terminal.until(_PROMPT)
