@@ -223,6 +223,15 @@ class Desk:
             self._chosen = chosen
         return chosen
 
+    def check_model(self, spec: str) -> None:
+        """Refuse a model that the open conversations could not follow.
+
+        Raises:
+            ConfigError: There is no such model.
+        """
+        if spec and self.sessions:
+            provider_at(split_effort(spec)[0], None)
+
     def follow(self, name: str, value: Any) -> None:
         """Let the sessions that are open follow a trait that changed."""
         sessions = list(self.sessions.values())
@@ -230,6 +239,10 @@ class Desk:
             self._chosen = None
             if value and sessions:
                 self._set_model(value, None, sessions)
+            elif sessions:  # whatever a key is found for, as when a conversation begins
+                found = default_provider()
+                for session in sessions:
+                    session.set_model(found)
             return
         for session in sessions:
             if name == "max_cost":
