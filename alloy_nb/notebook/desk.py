@@ -313,6 +313,8 @@ class Desk:
 
 def provider_at(model: str, base_url: str | None) -> Provider:
     """Return a model, at an address of one's own if one is given."""
+    if not model and base_url is None:
+        raise ConfigError("No model is named: write vendor/model; %alloy models lists some.")
     if not model:
         raise ConfigError("--base-url needs a model: -m openai-compat/NAME --base-url URL")
     if base_url is None:

@@ -348,6 +348,9 @@ def test_no_model_is_again_the_one_that_a_key_is_found_for(cell, shell):
     ("source", "told"),
     [
         ("%alloy --modle x hi", "Did you mean --model?"),
+        ("%alloy --hard hi", "Unknown flag --hard. See %alloy help"),
+        ("%alloy --max-cost -1 hi", "A limit on cost cannot be -1."),
+        ("%alloy model ''", "No model is named: write vendor/model"),
         ("%%alloy --modle x\nhi", "Did you mean --model?"),
         ("%alloy -m antropic/x hi", "Did you mean anthropic/x?"),
         ("%alloy -m claude-sonet-4-6 hi", "Did you mean 'claude-sonnet-4"),
