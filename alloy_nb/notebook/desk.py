@@ -108,6 +108,7 @@ class Desk:
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
         self._unasked: set[str] = set()  # sessions that began here, and were not asked yet
+        self._hints: dict[str, str] = {}  # by session: that an earlier one could go on
         self._chosen: Provider | None = None
 
     # --- conversations ----------------------------------------------------------------------------
@@ -186,6 +187,8 @@ class Desk:
             old.stop()
         self.sessions[journal.name] = session
         self.current = journal.name
+        hint = self._hints.pop(journal.name, None)
+        self.said = [text for text in self.said if text != hint]
         self.aged.add(session.id)
         return session
 
@@ -277,7 +280,8 @@ class Desk:
             with contextlib.suppress(SessionError):
                 info = self.archive.earlier(name, is_open)
                 if info is not None:
-                    self.said.append(_hint(info))
+                    self._hints[name] = _hint(info)
+                    self.said.append(self._hints[name])
         return self.archive.new(name)
 
     def _with_answers(self, session: Session) -> Session:

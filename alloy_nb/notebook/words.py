@@ -39,6 +39,8 @@ class Words:
     """Whether the prompt is one of before, and nobody has typed it now."""
     along: tuple[Text | Image | Document, ...] = field(default=(), repr=False)
     """What was attached to a prompt of before, and goes along again."""
+    key: str | None = None
+    """Where it is asked from, if not from the cell; ``""`` is nowhere: no turn is replaced."""
 
 
 _SPACE = re.compile(r"\s*")
