@@ -90,12 +90,17 @@ class Cost(BaseModel):
     def __str__(self) -> str:
         if self.complete:
             return _dollars(self.known)
-        return f"≥ {_dollars(self.known)}, rest unknown" if self.known else "cost unknown"
+        # "at least less than" says nothing.
+        is_told = self.known >= _LEAST_SHOWN
+        return f"≥ {_dollars(self.known)}, rest unknown" if is_told else "cost unknown"
+
+
+_LEAST_SHOWN = Decimal("0.0001")
 
 
 def _dollars(amount: Decimal) -> str:
     if amount == 0:
         return "$0"
-    if amount < Decimal("0.0001"):
-        return "< $0.0001"
+    if amount < _LEAST_SHOWN:
+        return f"< ${_LEAST_SHOWN}"
     return f"${amount:.4f}" if amount < 1 else f"${amount:.2f}"

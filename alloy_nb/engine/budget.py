@@ -301,5 +301,5 @@ def _amount(limit: Decimal | float | str) -> Decimal:
     except ArithmeticError:
         raise ConfigError(f"{limit!r} is no amount of US dollars.") from None
     if not amount.is_finite() or amount < 0:
-        raise ConfigError(f"A limit on cost cannot be {limit!r}.")
+        raise ConfigError(f"A limit on cost cannot be {limit}.")
     return amount

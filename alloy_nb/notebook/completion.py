@@ -9,12 +9,12 @@ the dashes. Nothing of the user's is run: no property, no ``__getattr__``; and i
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from types import FunctionType, ModuleType
 from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion
@@ -273,7 +273,7 @@ def _tools_of_words(desk: Desk, name: str, words: Sequence[str]) -> Iterable[Cho
         return [Choice(tool.name, "tool") for tool in _tools(desk)]
     if name == "tools" and words[0] == "add":
         space = desk.shell.user_ns
-        return [Choice(key, "function") for key in space if inspect.isfunction(space[key])]
+        return [Choice(key, "function") for key in space if type(space[key]) is FunctionType]
     return []
 
 
@@ -345,11 +345,11 @@ def _variables(desk: Desk, begun: str) -> Iterator[Choice]:
         for name in every[-_NEWEST:]
         if (not name.startswith("_") or begun.startswith("_"))
         and not (name in hidden and hidden[name] is space[name])
-        and not inspect.ismodule(space.get(name))
+        and not issubclass(type(space[name]), ModuleType)
     ]
     for name in sorted(names, key=lambda name: (not _is_table(space.get(name)), name)):
         value = space.get(name)
-        yield Choice(name, "class" if isinstance(value, type) else type_name(value))
+        yield Choice(name, "class" if issubclass(type(value), type) else type_name(value))
 
 
 def _named(desk: Desk, word: str) -> Iterator[Choice]:

@@ -108,6 +108,7 @@ class Desk:
         self.aged: set[str] = set()
         """Sessions of which the model does not know yet that the kernel is new."""
         self._unasked: set[str] = set()  # sessions that began here, and were not asked yet
+        self._hints: dict[str, str] = {}  # by session: that an earlier one could go on
         self._chosen: Provider | None = None
 
     # --- conversations ----------------------------------------------------------------------------
@@ -184,6 +185,8 @@ class Desk:
         old = self.sessions.get(journal.name)
         self.sessions[journal.name] = session
         self.current = journal.name
+        hint = self._hints.pop(journal.name, None)
+        self.said = [text for text in self.said if text != hint]
         self.aged.add(session.id)
         if old is not None:
             old.stop()
@@ -223,6 +226,15 @@ class Desk:
             self._chosen = chosen
         return chosen
 
+    def check_model(self, spec: str) -> None:
+        """Refuse a model that the open conversations could not follow.
+
+        Raises:
+            ConfigError: There is no such model.
+        """
+        if spec and self.sessions:
+            provider_at(split_effort(spec)[0], None)
+
     def follow(self, name: str, value: Any) -> None:
         """Let the sessions that are open follow a trait that changed."""
         sessions = list(self.sessions.values())
@@ -230,6 +242,10 @@ class Desk:
             self._chosen = None
             if value and sessions:
                 self._set_model(value, None, sessions)
+            elif sessions:  # whatever a key is found for, as when a conversation begins
+                found = default_provider()
+                for session in sessions:
+                    session.set_model(found)
             return
         for session in sessions:
             if name == "max_cost":
@@ -264,7 +280,8 @@ class Desk:
             with contextlib.suppress(SessionError):
                 info = self.archive.earlier(name, is_open)
                 if info is not None:
-                    self.said.append(_hint(info))
+                    self._hints[name] = _hint(info)
+                    self.said.append(self._hints[name])
         return self.archive.new(name)
 
     def _with_answers(self, session: Session) -> Session:
@@ -300,6 +317,8 @@ class Desk:
 
 def provider_at(model: str, base_url: str | None) -> Provider:
     """Return a model, at an address of one's own if one is given."""
+    if not model and base_url is None:
+        raise ConfigError("No model is named: write vendor/model; %alloy models lists some.")
     if not model:
         raise ConfigError("--base-url needs a model: -m openai-compat/NAME --base-url URL")
     if base_url is None:

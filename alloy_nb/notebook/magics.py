@@ -6,6 +6,7 @@ begins at once (`dispatch`).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import (
@@ -110,9 +111,10 @@ class Alloy(Magics):
 
     shell: Any  # IPython declares it optional; a magic that runs has one
 
+    _dispatch: Dispatch | None = None  # settings are read before there is one
+
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self._dispatch: Dispatch | None = None
         if self.nested_loop:
             nesting.allow_nested_loops()
 
@@ -159,6 +161,23 @@ class Alloy(Magics):
         except ConfigError as error:
             raise TraitError(str(error)) from None
 
+    @validate("max_cost", "max_turns", "tool_timeout")
+    def _check_number(self, proposal: Any) -> Any:
+        name, value = proposal["trait"].name, proposal["value"]
+        least = "more than 0" if name == "tool_timeout" else "0 or more"
+        if not math.isfinite(value) or value < 0 or (name == "tool_timeout" and not value):
+            raise TraitError(f"{name} is a number, {least}, not {value}. It stays as it was.")
+        return value
+
+    @validate("model")
+    def _check_model(self, proposal: Any) -> str:
+        if self._dispatch is not None:  # before, it is read when something is asked
+            try:
+                self._dispatch.desk.check_model(proposal["value"])
+            except ConfigError as error:
+                raise TraitError(str(error)) from None
+        return str(proposal["value"])
+
     @observe("nested_loop")
     def _allow_nested_loops(self, change: Any) -> None:
         if change["new"]:
@@ -170,6 +189,5 @@ class Alloy(Magics):
     )
     def _apply(self, change: Any) -> None:
         """Let the sessions that are open follow ``%config Alloy``."""
-        dispatch: Dispatch | None = getattr(self, "_dispatch", None)
-        if dispatch is not None:
-            dispatch.desk.follow(change["name"], change["new"])
+        if self._dispatch is not None:
+            self._dispatch.desk.follow(change["name"], change["new"])

@@ -39,6 +39,8 @@ class Words:
     """Whether the prompt is one of before, and nobody has typed it now."""
     along: tuple[Text | Image | Document, ...] = field(default=(), repr=False)
     """What was attached to a prompt of before, and goes along again."""
+    key: str | None = None
+    """Where it is asked from, if not from the cell; ``""`` is nowhere: no turn is replaced."""
 
 
 _SPACE = re.compile(r"\s*")
@@ -192,8 +194,10 @@ def _checked(flag: Flag, name: str, value: str) -> str:
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, list(_BY_NAME), n=1)
-    hint = f" Did you mean {near[0]}?" if near else ""
+    # Without the dashes: they are alike in all of them.
+    bare = {known.lstrip("-"): known for known in _BY_NAME}
+    near = get_close_matches(name.lstrip("-"), list(bare), n=1)
+    hint = f" Did you mean {bare[near[0]]}?" if near else ""
     return f"Unknown flag {name}.{hint} See %alloy help; `--` before a prompt that begins with -."
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page
 
+import alloy_nb as al
 from alloy_nb.engine import export
 from tests.browser.pages import faint, opened
+from tests.engine.scripted import Scripted, says
 from tests.engine.test_export import HOSTILE, hostile_record
 from tests.engine.told import told_session
 
@@ -42,6 +47,42 @@ def test_thinking_and_tools_are_folded_until_they_are_opened(chromium, page_file
         assert not call.is_visible()
         found.page.locator("summary", has_text=re.compile("python")).first.click()
         assert call.is_visible()
+
+
+@pytest.fixture
+def answered(chromium, tmp_path):
+    """Open the page of one answer, on a narrow screen."""
+
+    @contextlib.contextmanager
+    def open_(text: str) -> Iterator[Page]:
+        session = al.Session(provider=Scripted(says(text)))
+        session.chat("Tell me.")
+        path = session.export(tmp_path / "answer.html")
+        with opened(chromium, path, width=360) as found:
+            yield found.page
+
+    return open_
+
+
+def test_a_number_in_a_wide_table_stands_on_one_line(answered):
+    head = "| year | what was sold in it | where it was sold | revenue |\n|-|-|-|-:|\n"
+    with answered(f"{head}| 2024 | pears | in Bonn and elsewhere | 10,000,000.55 |") as page:
+        number = page.get_by_text("10,000,000.55")
+        assert number.evaluate(_LINES) == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_text_from_right_to_left_begins_at_the_right(answered):
+    with answered("Hello.\n\nשלום!") as page:
+        places = "e => { const p = e.getBoundingClientRect(), r = document.createRange(); "
+        places += "r.selectNodeContents(e); const t = r.getBoundingClientRect(); "
+        places += "return [t.left - p.left, p.right - t.right]; }"
+        left, right = page.get_by_text("שלום").evaluate(places)
+        assert left > right
+
+
+_LINES = "e => { const r = document.createRange(); r.selectNodeContents(e); "
+_LINES += "return new Set([...r.getClientRects()].map(b => Math.round(b.top))).size; }"
 
 
 def test_hostile_text_does_nothing_in_the_page(chromium, tmp_path):

@@ -334,6 +334,13 @@ def test_a_named_pipe_is_refused_without_waiting(tmp_path):
         export.read(tmp_path / "a.json")
 
 
+def test_a_file_that_an_editor_of_windows_wrote_is_read(tmp_path):
+    path = told_session().export(tmp_path / "a.json")
+    text = path.read_text("utf-8").replace("\n", "\r\n")
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert export.read(path).messages == told_session().export_session().messages
+
+
 @pytest.mark.parametrize("name", ["missing.json", "."])
 def test_what_is_not_there_or_no_file_is_one_sentence(name, tmp_path):
     with pytest.raises(SessionError, match="Cannot read"):

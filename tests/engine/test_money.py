@@ -236,3 +236,11 @@ def test_usage_and_cost_add_up():
     assert (one + two).total_tokens == 8
     assert (one + two).searches == 2
     assert (Cost(known=Decimal(1)) + Cost.unknown()).usd is None
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [("0", "cost unknown"), ("0.00005", "cost unknown"), ("0.0002", "≥ $0.0002, rest unknown")],
+)
+def test_a_part_too_small_to_be_shown_is_not_told_of_a_cost_that_is_unknown(known, told):
+    assert str(Cost(known=Decimal(known), complete=False)) == told

@@ -160,6 +160,50 @@ def test_a_second_kernel_is_told_who_has_the_conversation(kernel):
         assert said(server.requests[1]) == ["two"]
 
 
+# --- asking once more --------------------------------------------------------------------------
+
+
+def test_a_cell_that_retries_again_retries_what_is_last_then(kernel):
+    with Server(*loop(*[[Say("Yes.")]] * 5)) as server:
+        running = kernel(server)
+        ask(running, "one", "1")
+        ask(running, "two", "2")
+        assert running.run("%alloy retry", cell_id="again").ok
+        ask(running, "three", "3")
+        assert running.run("%alloy retry", cell_id="again").ok
+        assert said(server.requests[-1]) == ["one", "Yes.", "two", "Yes.", "three"]
+
+
+def test_a_cell_that_was_retried_replaces_the_newer_answer(kernel):
+    with Server(*loop(*[[Say("Yes.")]] * 5)) as server:
+        running = kernel(server)
+        ask(running, "one", "1")
+        assert running.run("%alloy retry", cell_id="again").ok
+        ask(running, "one, in other words", "1")
+        assert said(server.requests[-1]) == ["one, in other words"]
+
+
+def test_a_cell_that_goes_on_again_goes_on_from_what_was_stopped_last(kernel):
+    with Server(*loop(*[[python("1")]] * 4)) as server:
+        running = kernel(server, max_turns=1)
+        ask(running, "one", "1")
+        assert running.run("%alloy continue", cell_id="on").ok
+        ask(running, "two", "2")
+        assert running.run("%alloy continue", cell_id="on").ok
+        assert "two" in "\n".join(said(server.requests[-1]))
+
+
+def test_what_was_resumed_is_not_offered_any_more(kernel):
+    with Server(*loop(*[[Say("Yes.")]] * 5)) as server:
+        first = kernel(server)
+        ask(first, "one", "1")
+        first.kill()
+        running = kernel(server)
+        assert running.run("%alloy history").ok
+        assert running.run("%alloy resume").ok
+        assert "An earlier conversation is kept" not in ask(running, "two", "2").text
+
+
 # --- a cell again -----------------------------------------------------------------------------
 
 

@@ -26,6 +26,36 @@ def session(shell):
     return magics(shell).session()
 
 
+# --- what is in the notebook ------------------------------------------------------------------
+
+
+@pytest.fixture
+def unset(cell, shell):
+    """Set a variable to a lazy object that is not set up, such as Django's settings."""
+    cell("class Unset:\n    @property\n    def __class__(self): raise RuntimeError('not set up')")
+    cell("unset = Unset()\nfine = 1")
+    yield
+    for name in ("Unset", "unset", "fine"):
+        shell.user_ns.pop(name)
+
+
+@pytest.mark.usefixtures("unset")
+@pytest.mark.parametrize(
+    "line",
+    ["hello", "What is @unset?", "--data sample:2 @unset?", "-i unset hello", "explain unset"],
+)
+def test_an_object_that_hides_its_class_can_be_asked_about(cell, line):
+    ran = cell(f"%alloy --approve all {line}")
+    assert ran.ok, ran.text
+
+
+@pytest.mark.usefixtures("unset")
+def test_what_cannot_be_shown_in_any_form_is_told_once(cell, shell):
+    scripted(shell, calls(("python", {"code": "unset"})), says("Done."))
+    said = cell("%alloy --approve all What is it?").text
+    assert said.count("could not be shown") == 1
+
+
 # --- --set ------------------------------------------------------------------------------------
 
 

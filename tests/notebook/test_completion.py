@@ -269,3 +269,10 @@ def test_unloading_takes_the_matcher_away(cell, shell):
     cell("%load_ext alloy_nb")
     cell("%reload_ext alloy_nb")
     assert len(shell.Completer.custom_matchers) == before
+
+
+def test_an_object_that_hides_its_class_hides_no_other_name(cell, complete):
+    cell("class Unset:\n    @property\n    def __class__(self): raise RuntimeError('not set up')")
+    cell("unset = Unset()\nfine = 1\ndef finer(): pass")
+    assert words(complete, "%alloy x @fin") == ["@fine", "@finer"]
+    assert "finer" in words(complete, "%alloy tools add f")

@@ -309,6 +309,38 @@ def test_settings_reach_the_session_that_is_open(cell, shell):
     assert agent.options.effort == "high"
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(("max_cost", value) for value in ("-1", "float('nan')", "float('inf')")),
+        ("max_turns", "-3"),
+        *(("tool_timeout", value) for value in ("0", "-1", "float('nan')", "float('inf')")),
+    ],
+)
+@pytest.mark.parametrize("first", ["", "%alloy hello"])
+def test_a_setting_that_cannot_be_is_refused_and_stays_as_it_was(cell, shell, first, name, wrong):
+    cell(first)
+    before = getattr(magics(shell), name)
+    cell(f"%config Alloy.{name} = {wrong}")
+    assert getattr(magics(shell), name) == before
+    assert cell("%alloy hello").ok
+
+
+def test_a_model_that_is_none_is_not_the_setting_beside_another_that_answers(cell, shell):
+    cell("%alloy hello")
+    cell("%config Alloy.model = 'demo'")
+    cell("%config Alloy.model = 'no-such'")
+    assert magics(shell).model == "demo"
+
+
+def test_no_model_is_again_the_one_that_a_key_is_found_for(cell, shell):
+    cell("%alloy hello")
+    before = magics(shell).session().provider.model
+    cell("%config Alloy.model = 'ollama/llama3.2'")
+    cell("%config Alloy.model = ''")
+    assert magics(shell).session().provider.model == before
+
+
 # --- mistakes --------------------------------------------------------------------------------
 
 
@@ -316,6 +348,9 @@ def test_settings_reach_the_session_that_is_open(cell, shell):
     ("source", "told"),
     [
         ("%alloy --modle x hi", "Did you mean --model?"),
+        ("%alloy --hard hi", "Unknown flag --hard. See %alloy help"),
+        ("%alloy --max-cost -1 hi", "A limit on cost cannot be -1."),
+        ("%alloy model ''", "No model is named: write vendor/model"),
         ("%%alloy --modle x\nhi", "Did you mean --model?"),
         ("%alloy -m antropic/x hi", "Did you mean anthropic/x?"),
         ("%alloy -m claude-sonet-4-6 hi", "Did you mean 'claude-sonnet-4"),

@@ -3,10 +3,12 @@
 import base64
 import contextlib
 import re
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -531,3 +533,41 @@ def test_at_a_sample_the_first_lines_of_a_file_are_sent(folder):
 def test_no_prompt_makes_it_fail_in_another_way(prompt):
     with contextlib.suppress(UsageError):
         resolve(prompt, {"a": 1, "b": DF})
+
+
+class _Unset:
+    """Stands for a lazy object, such as Django's settings, that is not set up."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("canary: not set up")
+
+
+def _dead_proxy():
+    return weakref.proxy(_Silent())
+
+
+@pytest.mark.parametrize("make", [_Unset, _dead_proxy])
+def test_an_object_that_hides_its_class_is_told_by_its_type(make):
+    text = resolve("@x", {"x": make()}).text
+    assert re.search(r"x: [\w.]*(_Unset|ProxyType)", text)
+    assert "canary" not in text
+
+
+def test_a_lazy_table_is_told_by_its_columns_without_being_computed():
+    def fail(frame):
+        raise AssertionError("it was computed")
+
+    lazy = pl.LazyFrame({"city": ["Bonn"], "sold": [1]}).map_batches(
+        fail, validate_output_schema=False
+    )
+    told = describe("x", lazy)
+    assert told == "x: polars.LazyFrame, not computed yet, 2 columns\n  city: String\n  sold: Int64"
+
+
+def test_rows_that_nobody_has_counted_yet_are_unknown():
+    class Count:
+        """Stands for Dask's number of rows, whose text is how to compute it."""
+
+    frame = SimpleNamespace(columns=["a"], dtypes=["int64"], shape=(Count(), 1))
+    assert describe("x", frame).startswith("x: types.SimpleNamespace, unknown rows × 1 columns")

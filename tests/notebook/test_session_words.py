@@ -83,7 +83,6 @@ def kept(cell, tmp_path, monkeypatch):
         ("sessions", "No conversation is kept here yet."),
         ("search pears", "Nothing was found."),
         ("use main", "You are on main already."),
-        ("export a.md", "0 messages written to a.md."),
     ],
 )
 def test_where_there_is_nothing_one_sentence_says_so(kept, word, told):
@@ -120,6 +119,25 @@ def test_use_means_the_earlier_conversation_where_nothing_was_said_yet(kept):
     kept("%alloy What is 6 * 7?")
     kept("%reload_ext alloy_nb")
     assert "main goes on. The conversation has 4 messages" in kept("%alloy use main")
+
+
+def test_an_export_of_nothing_leaves_the_one_of_before(kept, cell, tmp_path):
+    """After a restart the notebook's cells run again, and its export before anything is said."""
+    kept("%alloy What is 6 * 7?")
+    kept("%alloy export a.md")
+    written = (tmp_path / "a.md").read_text()
+    kept("%reload_ext alloy_nb")
+    told = refused(cell("%alloy export a.md"))
+    assert "Nothing was said in main yet, so a.md was not written." in told
+    assert "%alloy resume goes on with it" in told
+    assert (tmp_path / "a.md").read_text() == written
+
+
+def test_what_cannot_be_imported_is_told_before_where_it_would_go(kept, cell):
+    kept("%alloy What is 6 * 7?")
+    kept("%alloy export a.md")
+    assert "only what was exported to FILE.json goes on" in refused(cell("%alloy import a.md"))
+    assert "Cannot read missing.json" in refused(cell("%alloy import missing.json"))
 
 
 def test_an_import_is_kept_before_anything_is_asked(kept, tmp_path):

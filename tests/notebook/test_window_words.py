@@ -62,6 +62,12 @@ def test_several_turns_are_hidden_and_shown_again(session, cell):
     assert session.hidden == ()
 
 
+@pytest.mark.parametrize("verb", ["hide", "pin"])
+def test_none_of_several_turns_is_marked_where_one_is_not_there(session, cell, verb):
+    assert "no turn 9" in refused(cell(f"%alloy {verb} 1 9"))
+    assert (session.hidden, session.pinned) == ((), ())
+
+
 def test_a_pinned_turn_is_marked(session, cell):
     cell("%alloy pin 2")
     assert "pinned" in line_of(cell("%alloy context").text, " two ")
@@ -124,6 +130,13 @@ def test_a_wrong_word_about_tools_says_what_there_is(shell, cell, line, told):
     assert told in refused(cell(f"%alloy {line}"))
 
 
+def test_what_is_no_tool_is_named_by_its_beginning(shell, cell):
+    shell.user_ns["rows"] = list(range(100_000))
+    told = refused(cell("%alloy tools add rows"))
+    assert told.startswith("UsageError: [0, 1, 2,")
+    assert len(told) < 200
+
+
 def test_a_limit_is_set_shown_and_lifted(shell, cell):
     assert "Limit $2.5" in cell("%alloy budget 2.5").text
     assert magics(shell).session().agent.budget is not None
@@ -131,7 +144,7 @@ def test_a_limit_is_set_shown_and_lifted(shell, cell):
     assert magics(shell).session().agent.budget is None
 
 
-@pytest.mark.parametrize("amount", ["much", "nan", "0"])
+@pytest.mark.parametrize("amount", ["1e400", "snan", "much", "nan", "0"])
 def test_an_amount_that_is_none_is_refused(cell, amount):
     ran = cell(f"%alloy budget {amount}")
     assert isinstance(ran.error, UsageError | ConfigError)

@@ -28,6 +28,7 @@ import contextlib
 import inspect
 import json
 import re
+import reprlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -328,7 +329,8 @@ def as_tool(candidate: Any) -> Tool:
         return _from_object(candidate() if isinstance(candidate, type) else candidate)
     if callable(candidate):
         return _from_function(candidate)
-    raise ConfigError(f"{candidate!r} is no tool: give a function with type hints, or a Tool.")
+    what = reprlib.repr(candidate)  # a table or a list of a notebook may be long
+    raise ConfigError(f"{what} is no tool: give a function with type hints, or a Tool.")
 
 
 def as_tools(candidates: Iterable[Any]) -> tuple[Tool, ...]:

@@ -56,7 +56,8 @@ pre { background: var(--tint); border-radius: .4rem; font-size: .85rem; line-hei
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 pre code { font-size: 1em; }
 table { border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto; }
-td, th { border: 1px solid var(--line); padding: .25rem .6rem; }
+td, th { border: 1px solid var(--line); overflow-wrap: break-word; padding: .25rem .6rem; }
+.words, .answer :is(p, li, h1, h2, h3, h4, h5, h6, td, th) { unicode-bidi: plaintext; }
 blockquote { border-left: 3px solid var(--line); color: var(--soft); margin: .5rem 0;
   padding-left: 1rem; }
 details { border-left: 3px solid var(--line); margin: .8rem 0; padding-left: .9rem; }

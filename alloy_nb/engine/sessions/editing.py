@@ -108,29 +108,31 @@ class Editable:
         ratio = measured.ratio if isinstance(measured, Measured) else 1.0
         return int(sum(map(likely_tokens, messages)) * ratio)
 
-    def hide(self, turn: int, *, hide: bool = True) -> None:
-        """Send a turn no more, or again; it stays in the conversation.
+    def hide(self, *turns: int, hide: bool = True) -> None:
+        """Send turns no more, or again; they stay in the conversation.
 
         Raises:
-            SessionError: There is no such turn, or a summary stands for it already.
+            SessionError: One of them is not there, or a summary stands for it already. Then
+                nothing is changed.
         """
         with self._turns.between():
-            span = self._span(turn)
-            if span[0] < self._view.covers:
-                raise SessionError(
-                    f"A summary stands for turn {turn} already: it is not sent, and cannot be."
-                )
-            self._set_view(hidden=_with(self._view.hidden, span, there=hide))
+            spans = [self._span(turn) for turn in turns]
+            for turn, span in zip(turns, spans, strict=True):
+                if span[0] < self._view.covers:
+                    raise SessionError(
+                        f"A summary stands for turn {turn} already: it is not sent, and cannot be."
+                    )
+            self._set_view(hidden=_with(self._view.hidden, spans, there=hide))
 
-    def pin(self, turn: int, *, pin: bool = True) -> None:
-        """Keep a turn as it is when the conversation is shortened, or no more.
+    def pin(self, *turns: int, pin: bool = True) -> None:
+        """Keep turns as they are when the conversation is shortened, or no more.
 
         Raises:
-            SessionError: There is no such turn.
+            SessionError: One of them is not there. Then nothing is changed.
         """
         with self._turns.between():
-            span = self._span(turn)
-            self._set_view(pinned=_with(self._view.pinned, span, there=pin))
+            spans = [self._span(turn) for turn in turns]
+            self._set_view(pinned=_with(self._view.pinned, spans, there=pin))
 
     def compact(self, focus: str = "") -> shortening.Shortened:
         """Shorten the conversation now, as it is otherwise when it nears the window; blocks.
@@ -210,6 +212,6 @@ class Editable:
             self.journal.set_view(view.model_dump(mode="json"))
 
 
-def _with(spans: tuple[Span, ...], span: Span, *, there: bool) -> tuple[Span, ...]:
-    others = tuple(each for each in spans if each != span)
-    return (*others, span) if there else others
+def _with(spans: tuple[Span, ...], marked: list[Span], *, there: bool) -> tuple[Span, ...]:
+    others = tuple(each for each in spans if each not in marked)
+    return (*others, *dict.fromkeys(marked)) if there else others

@@ -7,6 +7,7 @@ permission, and an unknown field is refused, so that a file from elsewhere chang
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import secrets
@@ -289,6 +290,7 @@ def _bytes(text: str | bytes, limit: int) -> bytes:
             f"This session has {len(data):,} bytes, and at most {limit:,} are read. Raise "
             "max_bytes if you trust it."
         )
+    data = data.removeprefix(codecs.BOM_UTF8)  # editors of Windows put it there
     # Within a text few braces are followed so: there, a quotation mark is escaped.
     objects = sum(map(data.count, (b'{"', b"{}", b"{ ", b"{\n", b"{\r", b"{\t")))
     if objects > MAX_OBJECTS or data.count(b"[") > MAX_LISTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -40,7 +41,7 @@ def cell_of(shell: Any, number: int, dial: Dial) -> str:
 def object_of(name: str, value: Any, dial: Dial) -> str:
     """Return what an object is: its outline, and for code its signature, its text and its doc."""
     lines = [dial.described(name, value)]
-    if dial.level != "names" and (callable(value) or inspect.ismodule(value)):
+    if dial.level != "names" and (callable(value) or issubclass(type(value), ModuleType)):
         lines += [part for part in _of_code(value, dial) if part]
     return reference(name, "\n".join(lines))
 
@@ -52,7 +53,7 @@ def _of_code(value: Any, dial: Dial) -> Iterator[str]:
     if isinstance(doc, str) and (dial.level in ("sample", "full") or _is_of_library(value)):
         yield f"doc: {doc[:_MOST_DOC]}"
     # Source is read from a file or a cell; a module's would be long.
-    if not inspect.ismodule(value) and not _is_of_library(value):
+    if not issubclass(type(value), ModuleType) and not _is_of_library(value):
         source = _quietly(inspect.getsource, value)
         if isinstance(source, str):
             yield f"source:\n{middle_cut(dial.source(source), _MOST_CHARACTERS)}"

@@ -205,7 +205,10 @@ def _read(code: CodeType) -> Iterator[str]:
 
 def _is_worth(name: str, value: object, error: BaseException) -> bool:
     return not (
-        name.startswith("_") or name in _IPYTHONS or isinstance(value, ModuleType) or value is error
+        name.startswith("_")
+        or name in _IPYTHONS
+        or issubclass(type(value), ModuleType)
+        or value is error
     )
 
 

@@ -306,7 +306,7 @@ def _inputs(
             raise _CannotCopy(f"it needs {name}, which is not in the notebook")
         value = user_ns[name]
         namespace[name] = _copy_of(name, value, own_globals, namespace, room)
-        if isinstance(value, types.FunctionType) and value.__globals__ is own_globals:
+        if type(value) is types.FunctionType and value.__globals__ is own_globals:
             read = _names_of(value.__code__)
             waiting += [n for n in read if n in user_ns and n not in own and n not in namespace]
     return namespace
@@ -315,14 +315,14 @@ def _inputs(
 def _copy_of(
     name: str, value: Any, own_globals: Mapping[str, Any], namespace: dict[str, Any], room: Room
 ) -> Any:
-    if isinstance(value, types.FunctionType) and value.__globals__ is own_globals:
+    if type(value) is types.FunctionType and value.__globals__ is own_globals:
         # It would read and set the user's variables.
         again = types.FunctionType(
             value.__code__, namespace, value.__name__, value.__defaults__, value.__closure__
         )
         again.__kwdefaults__ = value.__kwdefaults__
         return again
-    if isinstance(value, _fixed()):
+    if issubclass(type(value), _fixed()):
         return value
     made = copied(value, room)
     if made is MISSING or not _is_apart(made):

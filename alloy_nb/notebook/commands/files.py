@@ -19,6 +19,7 @@ __all__ = ["commands"]
 _MANY_MESSAGES = 2_000
 # Bytes of an imported file.
 _KEPT_AT_ONCE = 1_000_000
+_TO_READ = frozenset(export.ENDINGS) - {".json"}
 
 
 def commands(desk: Desk) -> Mapping[str, Callable[[Words], None]]:
@@ -37,6 +38,9 @@ class _FileWords:
             raise UsageError(f"Where to? %alloy export FILE{', '.join(export.ENDINGS)}")
         session = self._desk.session(words.flags.get("session"))
         path, count = Path(words.arguments[0]).expanduser(), len(session.messages)
+        if not count:  # after a restart the cell runs again, and would put nothing in its place
+            nothing = f"Nothing was said in {session.name} yet, so {path} was not written."
+            raise UsageError(" ".join([nothing, *self._desk.said]))
         if count > _MANY_MESSAGES:
             status.say(f"Writing {count:,} messages …")
         session.export(path, force="force" in words.flags)
@@ -48,13 +52,15 @@ class _FileWords:
             raise UsageError("What? %alloy import FILE.json")
         desk, path = self._desk, Path(words.arguments[0]).expanduser()
         name = words.flags.get("session") or desk.current
+        if path.suffix.lower() in _TO_READ:
+            raise UsageError(f"{path} is to be read; only what was exported to FILE.json goes on.")
+        record = export.read(path)
         before = desk.sessions.get(name)
         if before is not None and before.messages and "force" not in words.flags:
             raise UsageError(
                 f"The conversation {name} has {len(before.messages)} messages. Put the file beside "
                 "it with -s NAME, or in its place with --force."
             )
-        record = export.read(path)
         journal = desk.new_journal(name)
         session = desk.begun(name, journal, record)
         if journal is not None and path.stat().st_size <= _KEPT_AT_ONCE:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from IPython.core.error import UsageError
 
+from alloy_nb.engine.sessions.history import spoken
 from alloy_nb.engine.sessions.session import Session
 from alloy_nb.notebook.code.next_cell import offer
 from alloy_nb.notebook.desk import Desk
@@ -35,7 +37,10 @@ class _AgainWords:
         number = _last(session)
         # Not the answer that the journal has: another one is wanted.
         flags = {**words.flags, "fresh": True, "at": str(number)}
-        self._ask(self._recalled(session, number).words(flags))
+        # It stands for the cell of that turn, and not for this one: run again, this one retries
+        # what is last then, and that one replaces this answer.
+        words = self._recalled(session, number).words(flags)
+        self._ask(replace(words, key=_key_of(session, number)))
 
     def edit(self, words: Words) -> None:
         """Ask something else in the place of a turn, or offer its prompt to be changed."""
@@ -57,7 +62,8 @@ class _AgainWords:
             raise UsageError("The last turn came to its end. Ask something: %alloy PROMPT")
         if not turns[-1].count:
             raise UsageError("Nothing came back in the last turn. Ask it again: %alloy retry")
-        self._ask(Words(words.flags, prompt=GO_ON))
+        # The same cell goes on with whatever was stopped last: it replaces no turn of before.
+        self._ask(Words(words.flags, prompt=GO_ON, key=""))
 
     def _recalled(self, session: Session, number: int) -> Recalled:
         return recalled(session, number, self._desk.shell.user_ns)
@@ -72,6 +78,12 @@ def _last(session: Session) -> int:
     if not count:
         raise UsageError("Nothing was asked yet. Ask something: %alloy PROMPT")
     return count
+
+
+def _key_of(session: Session, number: int) -> str:
+    """Return where a turn was asked from."""
+    journal = session.journal
+    return "" if journal is None else spoken(journal.turns())[number - 1].key
 
 
 def _number(words: Words) -> int:

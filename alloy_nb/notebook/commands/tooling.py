@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -127,6 +128,6 @@ def _dollars(text: str) -> Decimal:
         amount = Decimal(text.lstrip("$"))
     except InvalidOperation:
         raise UsageError(f"budget {text}: give US dollars, such as 2.50, or off.") from None
-    if not amount.is_finite() or amount <= 0:
+    if not amount.is_finite() or amount <= 0 or not isfinite(float(amount)):
         raise ConfigError(f"budget {text}: give more than $0, or off.")
     return amount

@@ -79,11 +79,10 @@ class _WindowWords:
     def _mark(self, words: Words, verb: str, meaning: str) -> None:
         session = self._session(words)
         numbers = _numbers(words, verb)
-        for number in numbers:
-            if verb in ("hide", "unhide"):
-                session.hide(number, hide=verb == "hide")
-            else:
-                session.pin(number, pin=verb == "pin")
+        if verb in ("hide", "unhide"):
+            session.hide(*numbers, hide=verb == "hide")
+        else:
+            session.pin(*numbers, pin=verb == "pin")
         named = ", ".join(map(str, numbers))
         many = "s" if len(numbers) > 1 else ""
         told = meaning.format(" ".join(map(str, numbers)))

@@ -126,7 +126,7 @@ def _has_names(value: Any) -> bool:
 
 def _is_column(value: Any) -> bool:
     return (
-        not isinstance(value, type)
+        not issubclass(type(value), type)
         and hasattr(value, "dtype")
         and hasattr(value, "isin" if hasattr(value, "iloc") else "is_in")
     )

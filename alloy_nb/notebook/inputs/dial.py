@@ -255,7 +255,7 @@ class Dial:
         return "\n".join(told)
 
     def _sample(self, value: Any, text: str | None) -> str | None:
-        if isinstance(value, str):
+        if issubclass(type(value), str):
             return self._lines(text or value)
         rows = self._rows(value)
         if rows:
@@ -302,7 +302,7 @@ def _size(value: Any) -> str:
 
 def _is_column(value: Any) -> bool:
     return (
-        not isinstance(value, type)
+        not issubclass(type(value), type)
         and callable(getattr(value, "head", None))
         and len(getattr(value, "shape", ())) == 1
     )

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from numbers import Integral
 from typing import Any
 
 __all__ = ["Outline", "columns_of", "describe", "is_table", "type_name"]
@@ -56,16 +57,28 @@ def describe(name: str, value: Any) -> str:
 
 def is_table(value: Any) -> bool:
     """Return whether this is a table of pandas, Polars or their like, without importing any."""
+    # By `type`, not `isinstance`: a proxy of what is gone, or a lazy object, may fail there. The
+    # shape first: a lazy table has none, and works out its columns when it is asked for them.
+    if issubclass(type(value), type):
+        return False
+    shape = getattr(value, "shape", None)
     return (
-        not isinstance(value, type)
+        isinstance(shape, tuple)
+        and len(shape) == 2
         and hasattr(value, "columns")
         and hasattr(value, "dtypes")
-        and len(getattr(value, "shape", ())) == 2
     )
+
+
+def _is_lazy(value: Any) -> bool:
+    """Return whether this is a table of Polars that is not computed yet."""
+    return type_name(value) == "polars.LazyFrame"
 
 
 def columns_of(value: Any) -> list[tuple[Any, Any]]:
     """Return names and types of a table's columns, as far as they are told."""
+    if _is_lazy(value):
+        return list(value.collect_schema().items())[:_MOST_COLUMNS]
     return list(zip(list(value.columns), list(value.dtypes), strict=False))[:_MOST_COLUMNS]
 
 
@@ -89,27 +102,31 @@ def _module_of(kind: type) -> str:
 def _kind(value: Any, kind: str, dtype_of: Callable[[Any], str] | None = None) -> str:
     shape = getattr(value, "shape", None)
     if is_table(value) and shape is not None:
-        rows, columns = shape[0], shape[1]
-        return f"{kind}, {rows} rows × {columns} columns"
+        # Those of a table of Dask are a number that is not computed yet.
+        rows = shape[0] if isinstance(shape[0], Integral) else "unknown"
+        return f"{kind}, {rows} rows × {shape[1]} columns"
+    if _is_lazy(value):
+        return f"{kind}, not computed yet, {len(value.collect_schema())} columns"
     if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
         size = " × ".join(str(n) for n in shape) or "scalar"
         dtype = getattr(value, "dtype", None)
         told = "" if dtype is None else f", {(dtype_of or _dtype)(dtype)}"
         return f"{kind}, shape {size}{told}"
-    if isinstance(value, _SIZED):
+    if issubclass(type(value), _SIZED):
         return f"{kind}, length {len(value)}"
     return kind
 
 
 def _columns(value: Any) -> list[str]:
-    if not is_table(value):
+    if not is_table(value) and not _is_lazy(value):
         return []
     rows = [f"  {_column_name(name)}: {_dtype(dtype)}" for name, dtype in columns_of(value)]
     return rows + _rest(value)
 
 
 def _rest(value: Any) -> list[str]:
-    more = len(list(value.columns)) - _MOST_COLUMNS
+    columns = value.collect_schema() if _is_lazy(value) else list(value.columns)
+    more = len(columns) - _MOST_COLUMNS
     return [f"  ... and {more} more columns"] if more > 0 else []
 
 

@@ -96,7 +96,7 @@ class Inputs:
         marks = {}
         for name in list(dict.fromkeys(_things(names)))[:_MOST_NAMES]:
             value = self._now(name, files)
-            if value is not _NOTHING and not isinstance(value, _UNTOLD):
+            if value is not _NOTHING and not issubclass(type(value), _UNTOLD):
                 marks[name] = _mark(name, value)
         if not marks or not result.messages:
             return
@@ -158,7 +158,7 @@ class Inputs:
             try:
                 value = (
                     value[step]
-                    if isinstance(value, Mapping) or is_table(value)
+                    if issubclass(type(value), Mapping) or is_table(value)
                     else (getattr(value, step))
                 )
             except Exception:  # it is not there any more, or fails when it is looked at
@@ -230,7 +230,7 @@ def _loaded(code: str) -> list[str]:
 
 
 def _mark(name: str, value: Any) -> _Mark:
-    if isinstance(value, (str, bytes)) and name.startswith(("In[", "file:")):
+    if name.startswith(("In[", "file:")) and isinstance(value, (str, bytes)):
         data = value.encode("utf-8", "replace") if isinstance(value, str) else value
         return _Mark(hashlib.sha256(data.strip()).digest(), 0, "", (len(data),))
     size: tuple[int, ...] = ()

@@ -138,7 +138,9 @@ class Captured:
         error = exc_tuple[1] if exc_tuple else sys.exception()
         if error is not None:
             told = "".join(traceback.format_exception_only(error)).strip()
-            self.complaints.append(f"(could not be shown: {shortened(told, 2_000)})")
+            complaint = f"(could not be shown: {shortened(told, 2_000)})"
+            if complaint not in self.complaints:  # each form of a value may fail alike
+                self.complaints.append(complaint)
 
 
 def _refuse_input(*_: Any) -> str:

@@ -155,6 +155,8 @@ def prepared(
         _go_to_branch(session, flags["fork"])
     replay = _replay(desk, flags)
     if key is None:
+        key = words.key
+    if key is None:
         key = desk.places.key() if by_panel.get() is None else ""
     cue = cue_of(desk, asking, replay=replay, key=key)
     return replace(asking, settings={**asking.settings, "cue": cue})

@@ -121,7 +121,11 @@ def teams_in(namespace: Mapping[str, Any]) -> dict[str, Team]:
 
     found: dict[str, Team] = {}
     for name, value in list(namespace.items()):
-        if not name.startswith("_") and isinstance(value, Team) and value not in found.values():
+        if (
+            not name.startswith("_")
+            and issubclass(type(value), Team)
+            and value not in found.values()
+        ):
             found[name] = value
     return found
 
