@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.browser.lab import Lab
     from tests.kernel_harness import Kernel
 
+
+# The same examples each time, however slow the machine: a run never fails by chance.
+# `--hypothesis-profile=random` looks for new ones.
+settings.register_profile(
+    "random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("same", settings.get_profile("random"), derandomize=True)
+settings.load_profile("same")
 
 MARKS = {
     "kernel": "kernel",
