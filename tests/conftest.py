@@ -45,10 +45,13 @@ MARKS = {
 def pytest_configure() -> None:
     """Let Ctrl-C interrupt, also where a shell has started the tests in the background.
 
-    Without job control it has that ignored, by these processes and by all that they start.
+    Without job control it has that ignored, by these processes and by all that they start. And
+    let nobody ask a proxy of this machine for the tests' own servers.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
 
 
 @pytest.hookimpl(tryfirst=True)
