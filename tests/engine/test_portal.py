@@ -18,11 +18,12 @@ import alloy_nb as al
 from alloy_nb.engine import portal
 from alloy_nb.errors import ConfigError
 from tests.engine.scripted import HANG, Scripted, calls, says
+from tests.quickest import quickest
 from tests.servers.sse import STALL, Server, loop, stream
 from tests.servers.wire import Reply, Say, anthropic_events
 
 
-def python(code: str, *, timeout: float = 30) -> str:
+def python(code: str, *, timeout: float = 60) -> str:
     """Run a program with warnings as errors; it must end well and say nothing on stderr."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
@@ -95,8 +96,8 @@ def test_a_program_that_ends_while_a_run_is_under_way_ends_at_once_and_without_a
             print(time.monotonic())
         """
         began = float(python(code))
-        assert time.monotonic() - began < 3
-        server.requests[0].wait_closed(2)
+        assert time.monotonic() - began < 20  # it would wait for ever
+        server.requests[0].wait_closed()
 
 
 def test_a_program_that_ends_while_a_tool_hangs_ends_at_once():
@@ -278,15 +279,21 @@ def interrupt_soon(after: threading.Event) -> None:
 def test_an_interrupt_stops_a_blocking_call_and_closes_its_connection():
     said = threading.Event()
     events = anthropic_events(Reply([Say("Hello")]))
-    with Server(stream([*events[:3], STALL])) as server:
+
+    def interrupted(server: Server) -> float:
+        said.clear()
         session = al.Session(provider=al.Anthropic("m", base_url=server.url))
         interrupt_soon(said)
         with pytest.raises(KeyboardInterrupt):
             session.stream_chat("hi", lambda text: said.set())
         began = time.monotonic()
-        assert server.requests[0].wait_closed() - began < 0.25
-    assert session.results[-1].status == "cancelled"
-    assert session.messages[-1].text.startswith("Hello"[:5])
+        closed = server.requests[-1].wait_closed()
+        assert session.results[-1].status == "cancelled"
+        assert session.messages[-1].text.startswith("Hello"[:5])
+        return closed - began
+
+    with Server(otherwise=stream([*events[:3], STALL])) as server:
+        assert quickest(lambda: interrupted(server), 0.25) < 0.25
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")

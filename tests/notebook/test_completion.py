@@ -10,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from alloy_nb.notebook.completion import choices
 from alloy_nb.notebook.grammar import COMMANDS, FLAGS
 from tests.notebook.shell import run
+from tests.quickest import quickest
 
 
 @pytest.fixture
@@ -251,10 +252,14 @@ def test_whatever_is_typed_choices_go_on_from_it(shell, text):
 
 def test_many_names_are_completed_without_a_pause(complete, shell):
     shell.user_ns.update({f"many_{n}": n for n in range(50_000)})
-    complete("%alloy @many_1")
-    began = time.perf_counter()
     found = complete("%alloy @many_1")
-    took = time.perf_counter() - began
+
+    def seconds():
+        began = time.perf_counter()
+        complete("%alloy @many_1")
+        return time.perf_counter() - began
+
+    took = quickest(seconds, 1)
     for n in range(50_000):
         del shell.user_ns[f"many_{n}"]
     assert len(found) >= 199  # what is typed already is one of the 200

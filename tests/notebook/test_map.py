@@ -6,7 +6,6 @@ import _thread
 import io
 import re
 import threading
-import time
 from typing import Any
 
 import pandas as pd
@@ -122,7 +121,15 @@ def test_a_bracket_that_is_not_closed_is_said_to_be_no_table(cell, table):
     assert "df[df.stars is no table" in refused(cell("%alloy map df[df.stars > 1 The {review}?"))
 
 
-def test_a_stopped_map_says_how_far_it_came_and_goes_on_there(cell, shell, table):
+def test_a_stopped_map_says_how_far_it_came_and_goes_on_there(cell, shell, table, monkeypatch):
+    both_told, show = threading.Event(), TerminalBar.show
+
+    def shown(bar: Any, text: str, **more: Any) -> None:
+        show(bar, text, **more)
+        if "3/4 rows" in text:
+            both_told.set()
+
+    monkeypatch.setattr(TerminalBar, "show", shown)
     answered: list[str] = []
 
     def answer(request: Any) -> Any:
@@ -136,9 +143,7 @@ def test_a_stopped_map_says_how_far_it_came_and_goes_on_there(cell, shell, table
     magics(shell).session().set_model(model)
 
     def stop() -> None:
-        while sorted(answered) != ["answers", "answers", "hangs"]:
-            time.sleep(0.01)
-        time.sleep(0.5)  # both answers are told to the bar
+        both_told.wait(60)
         _thread.interrupt_main()
 
     threading.Thread(target=stop, daemon=True).start()

@@ -299,7 +299,8 @@ def test_a_panels_turn_never_asks_in_words(monkeypatch):
     assert panel_turn(Pending()).how == "nobody"
 
 
-def test_a_front_end_that_comes_while_it_is_waited_for_is_in_time():
+def test_a_front_end_that_comes_while_it_is_waited_for_is_in_time(monkeypatch):
+    monkeypatch.setattr(person, "_HANDSHAKE_SECONDS", 1.0)
     pending = Pending()
     face = Face(pending, is_there=False)
 
@@ -309,7 +310,7 @@ def test_a_front_end_that_comes_while_it_is_waited_for_is_in_time():
         asked = asyncio.ensure_future(approve(ToolCall(id="c1", name="act"), act))
         waiting = await waiting_in(pending)
         waiting.see()
-        await asyncio.sleep(3 * 0.05)  # longer than a face that is not there is waited for
+        await asyncio.sleep(1.2)  # longer than a face that is not there is waited for
         assert not asked.done()
         pending.answer(waiting.key, {"choice": "once"})
         return await asked

@@ -127,13 +127,14 @@ class Stage:
     def is_dead(self, name: str) -> bool:
         """Tell whether a process has ended; one that was just killed gets a moment for it."""
         status = Path(f"/proc/{(self.folder / name).read_text()}/stat")
-        end = time.monotonic() + 3
+        end = time.monotonic() + 20
         while time.monotonic() < end:
             try:
                 if status.read_text().rpartition(")")[2].split()[0] == "Z":
                     return True
             except (FileNotFoundError, ProcessLookupError):
                 return True
+            time.sleep(0.01)
         return False
 
 
@@ -618,8 +619,8 @@ def wait_for(path: Path) -> None:
 
 def test_a_program_that_takes_too_long_is_ended_with_all_that_it_started(stage):
     stage.plays(hang=True, child=True)
-    with pytest.raises(TimedOut, match=r"within 1\.5 seconds"):
-        stage.ask(timeout=1.5)
+    with pytest.raises(TimedOut, match="within 5 seconds"):
+        stage.ask(timeout=5)
     assert stage.is_dead("pid")
     assert stage.is_dead("child")
     assert stage.leftovers() == []
@@ -630,14 +631,14 @@ def test_the_runs_deadline_counts_too(stage):
     began = time.monotonic()
     with pytest.raises(TimedOut):
         stage.ask(ModelRequest([user("hi")], deadline=time.monotonic() + 0.5))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_a_program_that_ignores_requests_to_end_is_killed(stage, monkeypatch):
     monkeypatch.setattr(codex_program, "_POLITE_SECONDS", 0.2)
     stage.plays(hang=True, stubborn=True)
     with pytest.raises(TimedOut):
-        stage.ask(timeout=1.5)
+        stage.ask(timeout=5)
     assert stage.is_dead("pid")
 
 
@@ -680,9 +681,9 @@ def test_the_time_that_a_consumer_takes_is_not_codexs(stage):
 
     async def go() -> str:
         said = []
-        async for event in stage.codex(timeout=1.0).stream(ModelRequest([user("hi")])):
+        async for event in stage.codex(timeout=4.0).stream(ModelRequest([user("hi")])):
             if isinstance(event, ThinkingDelta):
-                time.sleep(1.1)
+                time.sleep(4.1)
             said.append(event)
         return text(said)
 

@@ -73,7 +73,9 @@ def test_several_requests_go_over_one_connection():
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again():
     async def work(connection: Connection) -> bool:
         await whole(connection)
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(20):
+            while connection.is_usable:
+                await asyncio.sleep(0.01)
         return connection.is_usable
 
     assert with_server(answering(OK), work) is False

@@ -33,7 +33,7 @@ from alloy_nb.errors import (
 )
 from alloy_nb.events import Stopped, TextDelta, ToolInputDelta, UsageReported
 from alloy_nb.messages import Opaque, StopReason, user
-from alloy_nb.providers import sse
+from alloy_nb.providers import http, sse
 from alloy_nb.providers.http import close_clients
 from tests.providers.wires import WIRES, ask, body, collect, data, decode, escaped, request, same
 from tests.servers.sse import STALL, Answer, Server, json_answer, redirect, stream
@@ -484,7 +484,9 @@ def test_an_error_within_a_reply_closes_its_connection_at_once(wire, fault):
 
 
 @each
-def test_a_reply_that_ended_leaves_its_connection_to_the_next_one(wire):
+def test_a_reply_that_ended_leaves_its_connection_to_the_next_one(wire, monkeypatch):
+    monkeypatch.setattr(http, "_DRAIN_SECONDS", 20.0)  # also where the server is held up
+
     async def go(url: str) -> None:
         for _ in range(3):
             await collect(wire.make(url))

@@ -77,12 +77,13 @@ class HttpServer:
 
 @pytest.fixture
 def over_http() -> Iterator[HttpServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        server = HttpServer(free.getsockname()[1])
-    server.start()
-    yield server
-    server.end()
+    with socket.socket() as kept:  # bound, it keeps the port from others, also between two starts
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        server = HttpServer(kept.getsockname()[1])
+        server.start()
+        yield server
+        server.end()
 
 
 def call(
@@ -167,12 +168,25 @@ def test_it_opens_in_any_loop():
     assert asyncio.run(scene()).content == "2"
 
 
+def is_gone(pid: int) -> bool:
+    """Tell whether a process has ended; who was killed, or waits to be reaped, gets a moment."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
 def test_closed_its_tools_cannot_be_had_and_its_process_is_gone():
     server = al.mcp("good", command=COMMAND, cwd=ROOT)
     with server:
         pid = int(call(server, "pid").content)
         kept = server.tools[0]
-    assert not psutil.pid_exists(pid)
+    assert is_gone(pid)
     with pytest.raises(ConfigError, match="is not open"):
         server.tools  # noqa: B018
     with pytest.raises(ToolError, match="is closed"):
@@ -194,7 +208,7 @@ def test_the_end_of_the_interpreter_ends_the_server():
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert not psutil.pid_exists(int(done.stdout))
+    assert is_gone(int(done.stdout))
 
 
 # --- in a run -------------------------------------------------------------------------------------

@@ -237,8 +237,10 @@ class Dial:
         return f"[{what}, shown to the user, not sent: --data {self}]"
 
     def _text(self, text: str, did: str) -> str:
-        if self.level == "full" or not text.strip():
+        if self.level == "full":
             return text
+        if not text.strip():
+            return text and "\n"  # how long a blank is may be a value
         if self.level == "sample":
             return self._lines(text)
         if self.level == "none":
