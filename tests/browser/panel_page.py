@@ -235,6 +235,9 @@ def opened_panel(
         page.on("dialog", lambda dialog: (panel.errors.append("dialog"), dialog.dismiss()))
         page.goto(f"{address}/")
         page.wait_for_function("window.opened !== undefined")
+        # A long conversation is drawn a part at a time.
+        drawn = "(many) => document.querySelectorAll('article').length >= many"
+        page.wait_for_function(drawn, arg=len(entries))
         try:
             yield panel
         finally:

@@ -1070,8 +1070,11 @@ def longest_task(browser, panel):
     """Give a dict that holds the milliseconds of the longest task of the page's main thread."""
     found = {}
     browser.start_tracing(page=panel.page, categories=["toplevel", "devtools.timeline"])
-    yield found
-    events = json.loads(browser.stop_tracing())["traceEvents"]
+    try:
+        yield found
+    finally:
+        trace = browser.stop_tracing()
+    events = json.loads(trace)["traceEvents"]
     threads = {
         (e["pid"], e["tid"])
         for e in events
@@ -1757,8 +1760,11 @@ def styled_anew(browser, panel):
     nodes = set()
     kind = "disabled-by-default-devtools.timeline.invalidationTracking"
     browser.start_tracing(page=panel.page, categories=["devtools.timeline", kind])
-    yield nodes
-    for event in json.loads(browser.stop_tracing())["traceEvents"]:
+    try:
+        yield nodes
+    finally:
+        trace = browser.stop_tracing()
+    for event in json.loads(trace)["traceEvents"]:
         if event["name"] == "ScheduleStyleInvalidationTracking":
             nodes.add(event["args"]["data"]["nodeName"])
 
