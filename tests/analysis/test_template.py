@@ -105,7 +105,7 @@ def test_nan_of_any_kind_is_missing():
     assert is_missing(Decimal("NaN"))
     assert is_missing(Decimal("sNaN"))
     assert is_missing(numpy.float32("nan"))
-    assert is_missing(numpy.datetime64("NaT"))
+    assert is_missing(numpy.datetime64("NaT", "s"))
     assert not is_missing(numpy.float32(1))
 
 

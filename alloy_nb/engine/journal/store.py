@@ -194,7 +194,7 @@ class Store:
         place, values = ("1", ()) if notebook is None else ("notebook = ?", (notebook,))
         if which is None:
             return self._row(place, values)
-        for where in ("id = ?", "name = ?", "substr(id, 1, length(?1)) = ?1"):
+        for where in ("id = ?", "name = ?", "instr(id, ?) = 1"):
             found = self._row(f"{where} AND {place}", (which, *values))
             if found is not None:
                 return found
