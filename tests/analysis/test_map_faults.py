@@ -11,6 +11,7 @@ The sample is 500 rows. ``ALLOY_TEST_FULL=1`` makes it 10,000.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -147,7 +148,7 @@ def start(server: Server, kept: Path) -> subprocess.Popen[str]:
 
 
 def kept_numbers(kept: Path) -> set[int]:
-    with sqlite3.connect(kept) as file:
+    with contextlib.closing(sqlite3.connect(kept)) as file:
         return {int(text.split()[0]) for (text,) in file.execute("SELECT text FROM answers")}
 
 
