@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 
+from alloy_nb.notebook.brackets import outside
 from alloy_nb.notebook.grammar import COMMAND_FLAGS, COMMANDS, FLAGS, Command, Flag
 
 if TYPE_CHECKING:  # it brings pydantic, which loading the extension does not wait for
@@ -110,19 +111,8 @@ def _command(command: Command, rest: str, flags: dict[str, Any]) -> Words:
 
 def _expression_end(text: str, *, at_least: int) -> int:
     """Return where an expression ends: a space in brackets or quotes is a part of it."""
-    depth, quote = 0, ""
-    for at, character in enumerate(text):
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        elif character in "([{":
-            depth += 1
-        elif character in ")]}":
-            depth -= 1
-        elif character.isspace() and depth <= 0:
-            return at
-    return len(text) if depth <= 0 and not quote else at_least
+    ends = (at for at in outside(text) if at == len(text) or text[at].isspace())
+    return next(ends, at_least)
 
 
 def _checked_command(

@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -34,6 +35,7 @@ from alloy_nb.engine.calls.tool import ToolContext
 from alloy_nb.errors import ToolError
 from alloy_nb.markup.alongside import reference
 from alloy_nb.messages import Document, Image, Text
+from alloy_nb.notebook.brackets import outside
 from alloy_nb.notebook.code import failure
 from alloy_nb.notebook.inputs.attached import Attached, attached
 from alloy_nb.notebook.inputs.dial import Dial
@@ -219,24 +221,10 @@ def _expression(prompt: str, start: int) -> str:
 
 def _inputs(words: str) -> Iterator[str]:
     """Split at commas that stand outside of brackets and quotes."""
-    depth, quote, word = 0, "", ""
-    for char in words:
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "\"'":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-        if char == "," and depth <= 0 and not quote:
-            if word.strip():
-                yield word.strip()
-            word = ""
-        else:
-            word += char
-    if word.strip():
-        yield word.strip()
+    commas = [at for at in outside(words) if words.startswith(",", at)]
+    for before, after in pairwise([-1, *commas, len(words)]):
+        if word := words[before + 1 : after].strip():
+            yield word
 
 
 # --- what it means --------------------------------------------------------------------------------
